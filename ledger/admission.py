@@ -1,0 +1,100 @@
+"""Which facts the ledger takes in: limits on identifiers, texts and times.
+
+Everything here is about one fact alone. A refused fact goes to dead-letters with the reason; nothing of
+it is folded. Reasons are fixed words, safe as labels; details never repeat the offending value.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from ledger import facts as f
+from ledger.consent import SKEW_MS
+
+ID_LENGTH_MAX: Final = 128
+TEXT_LENGTH_MAX: Final = 1_024
+ITEMS_MAX: Final = 200
+PUSHES_MAX: Final = 1_000
+EARLIEST_MS: Final = 946_684_800_000
+"""2000-01-01: anything dated earlier is a broken clock or a wrong unit."""
+QUANTITY_MAX: Final = 1_000_000
+MINUTES: Final = 1_440
+LATEST_MS: Final = 4_102_444_800_000
+"""2100-01-01."""
+
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,127}", re.ASCII)
+_PHONE: Final = re.compile(r"\+?[0-9][0-9 .()-]{8,18}[0-9]", re.ASCII)
+_IDS: Final = (
+    "event_id",
+    "app",
+    "subject",
+    "installation",
+    "order_id",
+    "push_id",
+    "item",
+    "topic",
+    "token_id",
+)
+_TEXTS: Final = ("context", "copy_version", "category", "reason", "cause", "time_zone", "country")
+
+
+def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> tuple[str, str] | None:
+    """Say why a decoded fact is not accepted as (reason, detail), or None.
+
+    `key` is the record's key, `appended_ms` the fact's first append as the broker stamped it.
+    """
+    if isinstance(fact, f.SubjectFact):
+        if key != fact.subject.encode():
+            return "key_mismatch", "the record's key is not the subject's UTF-8 bytes"
+        if _PHONE.fullmatch(fact.subject) or "@" in fact.subject:
+            return "personal_subject", "the subject looks like a phone number or an e-mail address"
+    if not EARLIEST_MS <= fact.occurred_at <= LATEST_MS:
+        return "absurd_time", "occurred_at must be milliseconds between the years 2000 and 2100"
+    if fact.occurred_at > appended_ms + SKEW_MS:
+        return "from_the_future", "occurred_at is later than the append by more than the skew"
+    if fact.source.partition(":")[0] not in f.ORIGINS:
+        return "unknown_source", f"source must start with one of {', '.join(f.ORIGINS)}"
+    return _absurd_value(fact)
+
+
+def _absurd_value(fact: f.Fact) -> tuple[str, str] | None:
+    for name in _IDS:
+        value = getattr(fact, name, None)
+        if value is not None and not _ID.fullmatch(value):
+            return "absurd_identifier", f"{name} must be 1 to {ID_LENGTH_MAX} plain characters"
+    for name in _TEXTS:
+        value = getattr(fact, name, None)
+        if value is not None and not _plain(value):
+            return "absurd_text", f"{name} must be printable, at most {TEXT_LENGTH_MAX} characters"
+    if fact.sequence is not None and fact.sequence < 0:
+        return "absurd_number", "sequence must not be negative"
+    if not _plain(fact.source):
+        return "absurd_text", "source must be printable text"
+    match fact:
+        case f.TokenRegistered():
+            # Addresses are long (a Web Push subscription is JSON) but never unbounded.
+            if not 0 < len(fact.token) <= 4 * TEXT_LENGTH_MAX:
+                return "absurd_text", "token must be 1 to 4096 characters"
+        case f.FrequencyChosen():
+            if not 0 <= fact.max_pushes <= PUSHES_MAX or fact.window not in f.WINDOWS:
+                return "absurd_number", f"max_pushes must be 0 to {PUSHES_MAX} in a known window"
+        case f.QuietHoursChosen():
+            if not (0 <= fact.start_minute < MINUTES and 0 <= fact.end_minute < MINUTES):
+                return "absurd_number", "quiet hours are minutes of a day, 0 to 1439"
+        case f.OrderPlaced():
+            if not 0 < len(fact.items) <= ITEMS_MAX or not all(map(_ID.fullmatch, fact.items)):
+                return "absurd_identifier", f"items must be 1 to {ITEMS_MAX} item ids"
+        case f.CartUpdated():
+            if not 0 < fact.quantity <= QUANTITY_MAX:
+                return "absurd_number", "quantity must be 1 to 1000000"
+        case f.MarketingPaused() | f.SubjectSuppressed():
+            if fact.until is not None and not EARLIEST_MS <= fact.until <= LATEST_MS:
+                return "absurd_time", "until must be milliseconds between the years 2000 and 2100"
+        case _:
+            pass
+    return None
+
+
+def _plain(text: str) -> bool:
+    return len(text) <= TEXT_LENGTH_MAX and text.isprintable()

@@ -1,0 +1,372 @@
+"""Consent of one subject: a fold over facts that gives the same state in any order, any number of times.
+
+The permission of an installation is kept as one register for each clock that speaks about it; which of
+them counts is computed when somebody asks (`effective`), never while folding. Preferences, pauses and
+suppressions are registers too: the latest time wins, at equal times the more private value. So the fold
+is a join: commutative and idempotent, whatever the order in which topics are read.
+
+Times are milliseconds, already capped at the fact's first append (`effective_time`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ledger import facts as f
+
+SKEW_MS: Final = 300_000
+"""How far clocks of devices and servers may honestly disagree."""
+
+INSTALLATIONS_MAX: Final = 64
+TOPICS_MAX: Final = 256
+SUPPRESSIONS_MAX: Final = 64
+TOKENS_MAX: Final = 8
+"""Bounds of one subject's state; a fact that needs more room is refused (`refusal`)."""
+
+REFUSALS: Final = frozenset({"denied", "not_determined"})
+"""Permissions that take a grant away."""
+
+REGISTERS: Final = ("device_counted", "device", "server", "import")
+"""The clocks: a device that numbers its facts, one that doesn't, app backends, back-fills."""
+
+_PRIVACY: Final = {name: len(f.PERMISSIONS) - rank for rank, name in enumerate(f.PERMISSIONS)}
+
+
+class Register(msgspec.Struct, frozen=True, array_like=True):
+    """The last word of one clock on one installation's permission."""
+
+    permission: str
+    at: int
+    sequence: int = -1
+    cause: str = ""
+
+
+class Token(msgspec.Struct, frozen=True, array_like=True):
+    """A delivery address by its id; `invalidated_at` is -1 while nobody said it is dead."""
+
+    token_id: str
+    registered_at: int = -1
+    invalidated_at: int = -1
+
+    @property
+    def live(self) -> bool:
+        """Registered, and not called dead at or after its registration."""
+        return self.registered_at > self.invalidated_at
+
+
+class Installation(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of one app instance on one device."""
+
+    seen_at: int = -1
+    platform: str = ""
+    time_zone: str | None = None
+    country: str | None = None
+    device_counted: Register | None = None
+    device: Register | None = None
+    server: Register | None = None
+    imported: Register | None = None
+    tokens: tuple[Token, ...] = ()
+
+
+class Switch(msgspec.Struct, frozen=True, array_like=True):
+    """An on/off choice with its time; `until` ends an "on" (None: open end)."""
+
+    at: int
+    on: bool
+    until: int | None = None
+
+
+class Frequency(msgspec.Struct, frozen=True, array_like=True):
+    """The subject's own cap."""
+
+    at: int
+    max_pushes: int
+    window: str
+
+
+class Quiet(msgspec.Struct, frozen=True, array_like=True):
+    """The subject's own quiet hours, in minutes of the local day; equal ends: none."""
+
+    at: int
+    start_minute: int
+    end_minute: int
+
+
+class Consent(msgspec.Struct, frozen=True, array_like=True):
+    """All that the ledger says about one subject. Keys of `installations` are `app/installation`."""
+
+    installations: dict[str, Installation] = {}
+    topics: dict[str, Switch] = {}
+    frequency: Frequency | None = None
+    quiet: Quiet | None = None
+    pause: Switch | None = None
+    suppressions: dict[str, Switch] = {}
+    erased_at: int | None = None
+
+
+class Effective(NamedTuple):
+    """The permission that counts, since when, by whose word."""
+
+    permission: str
+    at: int
+    register: str
+    cause: str
+
+
+EMPTY: Final = Consent()
+UNKNOWN: Final = Effective("not_determined", -1, "", "")
+
+
+def token_id(provider: str, token: str) -> str:
+    """Name a delivery address without showing it: 32 hex digits of SHA-256(`provider:token`)."""
+    return hashlib.sha256(f"{provider}:{token}".encode()).hexdigest()[:32]
+
+
+def installation_key(app: str, installation: str) -> str:
+    """The key under which permission and token are kept: they belong to (installation, app)."""
+    return f"{app}/{installation}"
+
+
+def effective_time(fact: f.Fact, appended_ms: int) -> int:
+    """When the fact counts from: its own time, but never later than its first append."""
+    return min(fact.occurred_at, appended_ms)
+
+
+def refusal(consent: Consent, fact: f.SubjectFact) -> str | None:
+    """Why this fact has no room in the state, or None. The caller sends it to dead-letters."""
+    installation = getattr(fact, "installation", None)
+    if installation is not None:
+        known = consent.installations
+        full = len(known) >= INSTALLATIONS_MAX
+        if full and installation_key(fact.app, installation) not in known:
+            return "too_many_installations"
+    topic = getattr(fact, "topic", None)
+    if topic is not None and len(consent.topics) >= TOPICS_MAX and topic not in consent.topics:
+        return "too_many_topics"
+    if isinstance(fact, f.SubjectSuppressed | f.SubjectReleased):
+        known_reasons = consent.suppressions
+        if len(known_reasons) >= SUPPRESSIONS_MAX and fact.reason not in known_reasons:
+            return "too_many_suppressions"
+    return None
+
+
+def evolve(consent: Consent, fact: f.SubjectFact, at: int) -> Consent:
+    """Fold one fact, effective at `at` (ms, see `effective_time`). Total: unknown facts change nothing.
+
+    Any permutation and any duplication of the same facts gives the same state (up to the bounds above).
+    Erasure is final: it leaves nothing but its own time.
+    """
+    if isinstance(fact, f.SubjectErased):
+        first = at if consent.erased_at is None else min(at, consent.erased_at)
+        return Consent(erased_at=first)
+    if consent.erased_at is not None:
+        return consent
+    match fact:
+        case f.PermissionGranted():
+            return _speak(consent, fact, fact.installation, fact.level, at, "")
+        case f.PermissionDenied():
+            return _speak(consent, fact, fact.installation, "denied", at, "")
+        case f.PermissionRevoked():
+            return _speak(consent, fact, fact.installation, "denied", at, fact.cause)
+        case f.PermissionObserved():
+            return _speak(consent, fact, fact.installation, fact.permission, at, "observed")
+        case f.InstallationSeen():
+            return _seen(consent, fact, at)
+        case f.TokenRegistered():
+            name = token_id(fact.provider, fact.token)
+            return _token(consent, fact, fact.installation, Token(name, registered_at=at))
+        case f.TokenInvalidated():
+            dead = Token(fact.token_id, invalidated_at=at)
+            return _token(consent, fact, fact.installation, dead)
+        case _:
+            return _prefer(consent, fact, at)
+
+
+def _prefer(consent: Consent, fact: f.SubjectFact, at: int) -> Consent:
+    replace = msgspec.structs.replace
+    match fact:
+        case f.TopicSubscribed() | f.TopicUnsubscribed():
+            choice = Switch(at, isinstance(fact, f.TopicSubscribed))
+            known = consent.topics.get(fact.topic)
+            if known is not None and (known.at, not known.on) >= (choice.at, not choice.on):
+                return consent
+            return replace(consent, topics={**consent.topics, fact.topic: choice})
+        case f.FrequencyChosen():
+            mine = Frequency(at, fact.max_pushes, fact.window)
+            if consent.frequency is not None and _frequency_key(consent.frequency) >= _frequency_key(mine):
+                return consent
+            return replace(consent, frequency=mine)
+        case f.QuietHoursChosen():
+            hours = Quiet(at, fact.start_minute, fact.end_minute)
+            if consent.quiet is not None and _quiet_key(consent.quiet) >= _quiet_key(hours):
+                return consent
+            return replace(consent, quiet=hours)
+        case f.MarketingPaused():
+            return _paused(consent, Switch(at, on=True, until=fact.until))
+        case f.MarketingResumed():
+            return _paused(consent, Switch(at, on=False))
+        case f.SubjectSuppressed():
+            return _suppressed(consent, fact.reason, Switch(at, on=True, until=fact.until))
+        case f.SubjectReleased():
+            return _suppressed(consent, fact.reason, Switch(at, on=False))
+        case _:
+            return consent
+
+
+def _frequency_key(choice: Frequency) -> tuple[int, int, str]:
+    return choice.at, -choice.max_pushes, choice.window
+
+
+def _quiet_key(hours: Quiet) -> tuple[int, int, int]:
+    return hours.at, (hours.end_minute - hours.start_minute) % 1440, hours.start_minute
+
+
+def _switch_key(switch: Switch) -> tuple[int, bool, bool, int]:
+    """Latest first; at equal times "on" (the more private), the open end, then the later end."""
+    return switch.at, switch.on, switch.until is None, switch.until or 0
+
+
+def _paused(consent: Consent, pause: Switch) -> Consent:
+    if consent.pause is not None and _switch_key(consent.pause) >= _switch_key(pause):
+        return consent
+    return msgspec.structs.replace(consent, pause=pause)
+
+
+def _suppressed(consent: Consent, reason: str, switch: Switch) -> Consent:
+    known = consent.suppressions.get(reason)
+    if known is not None and _switch_key(known) >= _switch_key(switch):
+        return consent
+    return msgspec.structs.replace(consent, suppressions={**consent.suppressions, reason: switch})
+
+
+def _with(consent: Consent, key: str, installation: Installation) -> Consent:
+    return msgspec.structs.replace(consent, installations={**consent.installations, key: installation})
+
+
+def _installation(consent: Consent, fact: f.Fact, installation: str) -> tuple[str, Installation]:
+    key = installation_key(fact.app, installation)
+    return key, consent.installations.get(key) or Installation()
+
+
+def _seen(consent: Consent, fact: f.InstallationSeen, at: int) -> Consent:
+    key, known = _installation(consent, fact, fact.installation)
+    mine = (at, fact.platform, fact.time_zone or "", fact.country or "")
+    if (known.seen_at, known.platform, known.time_zone or "", known.country or "") >= mine:
+        return consent
+    seen = msgspec.structs.replace(
+        known,
+        seen_at=at,
+        platform=fact.platform,
+        time_zone=fact.time_zone,
+        country=fact.country,
+    )
+    return _with(consent, key, seen)
+
+
+def _speak(
+    consent: Consent, fact: f.Fact, installation: str, permission: str, at: int, cause: str
+) -> Consent:
+    key, known = _installation(consent, fact, installation)
+    # An unknown word (a newer app's) is read as the most private one.
+    spoken = permission if permission in _PRIVACY else "denied"
+    origin = fact.source.partition(":")[0]
+    if origin == "device" and fact.sequence is not None:
+        word = Register(spoken, at, fact.sequence, cause)
+        if _counted_key(known.device_counted) >= _counted_key(word):
+            return consent
+        return _with(consent, key, msgspec.structs.replace(known, device_counted=word))
+    word = Register(spoken, at, -1, cause)
+    if origin == "import":
+        if _timed_key(known.imported) >= _timed_key(word):
+            return consent
+        return _with(consent, key, msgspec.structs.replace(known, imported=word))
+    if origin == "device":
+        if _timed_key(known.device) >= _timed_key(word):
+            return consent
+        return _with(consent, key, msgspec.structs.replace(known, device=word))
+    if _timed_key(known.server) >= _timed_key(word):
+        return consent
+    return _with(consent, key, msgspec.structs.replace(known, server=word))
+
+
+def _timed_key(word: Register | None) -> tuple[int, int, str]:
+    return (word.at, _PRIVACY[word.permission], word.cause) if word else (-1, -1, "")
+
+
+def _counted_key(word: Register | None) -> tuple[int, int, int, str]:
+    if word is None:
+        return (-1, -1, -1, "")
+    return word.sequence, _PRIVACY[word.permission], word.at, word.cause
+
+
+def _token(consent: Consent, fact: f.Fact, installation: str, news: Token) -> Consent:
+    key, known = _installation(consent, fact, installation)
+    tokens = {token.token_id: token for token in known.tokens}
+    old = tokens.get(news.token_id, Token(news.token_id))
+    merged = Token(
+        news.token_id,
+        max(old.registered_at, news.registered_at),
+        max(old.invalidated_at, news.invalidated_at),
+    )
+    if merged == old:
+        return consent
+    tokens[news.token_id] = merged
+    newest = sorted(
+        tokens.values(),
+        key=lambda t: (max(t.registered_at, t.invalidated_at), t.token_id),
+        reverse=True,
+    )
+    return _with(consent, key, msgspec.structs.replace(known, tokens=tuple(newest[:TOKENS_MAX])))
+
+
+def current_token(installation: Installation) -> Token | None:
+    """The address that a push would go to: the latest registered one, live or dead."""
+    registered = [token for token in installation.tokens if token.registered_at >= 0]
+    return max(registered, key=lambda t: (t.registered_at, t.token_id), default=None)
+
+
+def effective(installation: Installation) -> Effective:
+    """Which permission counts now.
+
+    Start from the latest word of the device. A grant by a server or an import stands in where the device
+    said nothing, and replaces a device's refusal only if later by more than `SKEW_MS`. Then a refusal
+    from any clock wins if it is at or after the grant that would count.
+    """
+    words = {
+        name: word
+        for name, word in zip(
+            REGISTERS,
+            (
+                installation.device_counted,
+                installation.device,
+                installation.server,
+                installation.imported,
+            ),
+            strict=True,
+        )
+        if word is not None
+    }
+    if not words:
+        return UNKNOWN
+
+    def latest(names: list[str]) -> str | None:
+        return max(names, key=lambda n: (words[n].at, _PRIVACY[words[n].permission], n), default=None)
+
+    refused = [name for name, word in words.items() if word.permission in REFUSALS]
+    chosen = latest([name for name in ("device_counted", "device") if name in words])
+    others = latest([n for n in ("server", "import") if n in words and n not in refused])
+    if others is not None and (
+        chosen is None or (chosen in refused and words[others].at > words[chosen].at + SKEW_MS)
+    ):
+        chosen = others
+    strongest = latest(refused)
+    if strongest is not None and (
+        chosen is None or chosen in refused or words[strongest].at >= words[chosen].at
+    ):
+        chosen = strongest
+    assert chosen is not None  # some register spoke, so either a grant or a refusal was chosen
+    word = words[chosen]
+    return Effective(word.permission, word.at, chosen, word.cause)

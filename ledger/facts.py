@@ -1,0 +1,411 @@
+"""The facts of the ledger as frozen values; one class for each schema in `schemas/facts`.
+
+A fact says, in the past tense, what happened. Every fact carries the envelope:
+
+`event_id`     unique id of this fact; the same fact published twice keeps its id.
+`app`          the app it happened in.
+`occurred_at`  milliseconds since 1970-01-01 UTC, by the clock of whoever saw it.
+`source`       who says so: `<origin>` or `<origin>:<detail>`, origin one of `ORIGINS`.
+               Simulated facts say so in the detail (`device:simulated`).
+`sequence`     the installation's own counter, where it keeps one; orders facts that its clock can't.
+
+Facts about a person carry `subject`, which is also the record's key.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+ORIGINS: Final = ("device", "server", "import", "processor")
+"""`device`: the app itself saw it. `server`: an app backend. `import`: a back-fill. `processor`: us."""
+
+PERMISSIONS: Final = (
+    "denied",
+    "not_determined",
+    "pre_granted",
+    "provisional",
+    "ephemeral",
+    "authorized",
+)
+"""What an operating system says, the more private first: at equal times the earlier entry wins."""
+
+WINDOWS: Final = (
+    "rolling_day",
+    "rolling_week",
+    "rolling_month",
+    "calendar_day",
+    "calendar_week",
+    "calendar_month",
+)
+"""Windows of a frequency cap. Rolling: 24 h, 7 days, 30 days. Calendar: local day, ISO week, month."""
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """The envelope that every fact carries."""
+
+    event_id: str
+    app: str
+    occurred_at: int
+    source: str
+    sequence: int | None = None
+
+
+class SubjectFact(Fact, frozen=True, kw_only=True):
+    """A fact about one person; `subject` is the key of its record."""
+
+    subject: str
+
+
+# -- permissions -----------------------------------------------------------------------------------
+
+
+class InstallationSeen(SubjectFact, frozen=True, kw_only=True):
+    """An installation told who and where it is. `platform`: ios, android or web."""
+
+    installation: str
+    platform: str
+    time_zone: str | None = None
+    country: str | None = None
+
+
+class PromptShown(SubjectFact, frozen=True, kw_only=True):
+    """The subject saw a prompt: `primer` (our own screen) or `os` (the system's dialog)."""
+
+    installation: str
+    prompt: str
+    context: str
+    copy_version: str | None = None
+
+
+class PromptAnswered(SubjectFact, frozen=True, kw_only=True):
+    """The subject answered a prompt: accepted, declined or dismissed."""
+
+    installation: str
+    prompt: str
+    context: str
+    answer: str
+    copy_version: str | None = None
+
+
+class PermissionGranted(SubjectFact, frozen=True, kw_only=True):
+    """The system now lets this installation notify; `level` is one of the granting `PERMISSIONS`."""
+
+    installation: str
+    level: str
+    context: str | None = None
+
+
+class PermissionDenied(SubjectFact, frozen=True, kw_only=True):
+    """The subject refused when asked."""
+
+    installation: str
+    context: str | None = None
+
+
+class PermissionRevoked(SubjectFact, frozen=True, kw_only=True):
+    """A permission that had been given was taken back; `cause` says how we know."""
+
+    installation: str
+    cause: str
+
+
+class PermissionObserved(SubjectFact, frozen=True, kw_only=True):
+    """The app reported the state that it found, not a change that it saw."""
+
+    installation: str
+    permission: str
+
+
+class TopicSubscribed(SubjectFact, frozen=True, kw_only=True):
+    """The subject wants messages of this preference topic."""
+
+    topic: str
+
+
+class TopicUnsubscribed(SubjectFact, frozen=True, kw_only=True):
+    """The subject wants no messages of this preference topic."""
+
+    topic: str
+
+
+class FrequencyChosen(SubjectFact, frozen=True, kw_only=True):
+    """The subject accepts at most `max_pushes` marketing pushes per `window` (one of `WINDOWS`)."""
+
+    max_pushes: int
+    window: str
+
+
+class QuietHoursChosen(SubjectFact, frozen=True, kw_only=True):
+    """The subject wants silence from `start_minute` to `end_minute` of the local day; equal: none."""
+
+    start_minute: int
+    end_minute: int
+
+
+class MarketingPaused(SubjectFact, frozen=True, kw_only=True):
+    """No marketing until `until` (ms), or until resumed."""
+
+    until: int | None = None
+
+
+class MarketingResumed(SubjectFact, frozen=True, kw_only=True):
+    """A pause is over."""
+
+
+class SubjectSuppressed(SubjectFact, frozen=True, kw_only=True):
+    """Somebody must not be addressed for `reason`, until `until` (ms) or until released."""
+
+    reason: str
+    until: int | None = None
+
+
+class SubjectReleased(SubjectFact, frozen=True, kw_only=True):
+    """The suppression for `reason` is over."""
+
+    reason: str
+
+
+class SubjectErased(SubjectFact, frozen=True, kw_only=True):
+    """The subject asked to be forgotten. Final: nothing later brings the subject back."""
+
+
+# -- tokens ----------------------------------------------------------------------------------------
+
+
+class TokenRegistered(SubjectFact, frozen=True, kw_only=True):
+    """An installation has a delivery address. `provider`: apns, fcm, web_push or console."""
+
+    installation: str
+    provider: str
+    token: str
+
+
+class TokenInvalidated(SubjectFact, frozen=True, kw_only=True):
+    """The address `token_id` (see `consent.token_id`) no longer works since `occurred_at`."""
+
+    installation: str
+    token_id: str
+    reason: str
+
+
+# -- activity --------------------------------------------------------------------------------------
+
+
+class AppOpened(SubjectFact, frozen=True, kw_only=True):
+    """The subject opened the app."""
+
+    installation: str
+
+
+class ItemViewed(SubjectFact, frozen=True, kw_only=True):
+    """The subject looked at an item."""
+
+    item: str
+    category: str | None = None
+    installation: str | None = None
+
+
+class ItemSaved(SubjectFact, frozen=True, kw_only=True):
+    """The subject put an item on a wish list."""
+
+    item: str
+    category: str | None = None
+    installation: str | None = None
+
+
+class CartUpdated(SubjectFact, frozen=True, kw_only=True):
+    """An item was `added` to or `removed` from the cart (`change`)."""
+
+    item: str
+    change: str
+    quantity: int = 1
+    category: str | None = None
+    installation: str | None = None
+
+
+class OrderPlaced(SubjectFact, frozen=True, kw_only=True):
+    """The subject ordered these items. `amount_minor` is in the currency's smallest unit."""
+
+    order_id: str
+    items: tuple[str, ...]
+    amount_minor: int | None = None
+    currency: str | None = None
+    installation: str | None = None
+
+
+class PushOpened(SubjectFact, frozen=True, kw_only=True):
+    """The subject tapped the push `push_id`."""
+
+    installation: str
+    push_id: str
+
+
+# -- decisions -------------------------------------------------------------------------------------
+
+
+class JourneyStarted(SubjectFact, frozen=True, kw_only=True):
+    """A journey instance began. `holdout`: its pushes are held out, for comparison."""
+
+    journey: str
+    journey_version: str
+    instance: str
+    trigger_event_id: str
+    holdout: bool
+
+
+class JourneyEnded(SubjectFact, frozen=True, kw_only=True):
+    """A journey instance ended: `converted`, `candidate`, `emptied` or `erased`."""
+
+    journey: str
+    journey_version: str
+    instance: str
+    outcome: str
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check of the gate found."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+class PushDecided(SubjectFact, frozen=True, kw_only=True):
+    """The gate's verdict on a candidate, with all that is needed to derive it again.
+
+    `verdict`: send, withhold, hold_out (all final) or hold (decided again at `hold_until`, with
+    `revision` + 1). `occurred_at` is the `now` that the gate was asked with. `snapshot` holds the
+    gate's inputs (`gate.encode_snapshot`). The consent in it is the fold of all facts of this
+    partition below `permissions_next` on permissions and `tokens_next` on tokens.
+    """
+
+    decision_id: str
+    revision: int
+    candidate_at: int
+    journey: str
+    journey_version: str
+    policy_version: str
+    instance: str
+    step: str
+    category: str
+    topic: str
+    verdict: str
+    reason: str | None = None
+    hold_until: int | None = None
+    send_before: int | None = None
+    checks: tuple[CheckResult, ...]
+    snapshot: bytes
+    permissions_next: int
+    tokens_next: int
+    installations: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    title: str | None = None
+    body: str | None = None
+
+
+# -- deliveries ------------------------------------------------------------------------------------
+
+
+class DeliveryFact(SubjectFact, frozen=True, kw_only=True):
+    """What became of one push: one decided message to one installation."""
+
+    push_id: str
+    decision_id: str
+    installation: str
+
+
+class PushAttempted(DeliveryFact, frozen=True, kw_only=True):
+    """We are about to hand the push to its provider; the last attempt counts."""
+
+    attempt: int
+    provider: str
+
+
+class PushAccepted(DeliveryFact, frozen=True, kw_only=True):
+    """The provider took the push."""
+
+    provider: str
+
+
+class PushRejected(DeliveryFact, frozen=True, kw_only=True):
+    """The provider refused the push. `error_class`: token_dead, credential, payload or transient."""
+
+    provider: str
+    error_class: str
+    error: str
+
+
+class PushWithheldLate(DeliveryFact, frozen=True, kw_only=True):
+    """The last look at consent, right before the send, said no."""
+
+    reason: str
+
+
+class PushOutcomeUnknown(DeliveryFact, frozen=True, kw_only=True):
+    """An attempt whose outcome nobody knows. Never sent again for marketing."""
+
+    reason: str
+
+
+# -- dead letters ----------------------------------------------------------------------------------
+
+
+class RecordDeadLettered(Fact, frozen=True, kw_only=True):
+    """A record that could not be read or accepted: its bytes, its place and the reason."""
+
+    topic: str
+    partition: int
+    offset: int
+    appended_at: int
+    key: bytes | None
+    value: bytes | None
+    reason: str
+    detail: str
+
+
+FACTS: Final[tuple[type[Fact], ...]] = (
+    InstallationSeen,
+    PromptShown,
+    PromptAnswered,
+    PermissionGranted,
+    PermissionDenied,
+    PermissionRevoked,
+    PermissionObserved,
+    TopicSubscribed,
+    TopicUnsubscribed,
+    FrequencyChosen,
+    QuietHoursChosen,
+    MarketingPaused,
+    MarketingResumed,
+    SubjectSuppressed,
+    SubjectReleased,
+    SubjectErased,
+    TokenRegistered,
+    TokenInvalidated,
+    AppOpened,
+    ItemViewed,
+    ItemSaved,
+    CartUpdated,
+    OrderPlaced,
+    PushOpened,
+    JourneyStarted,
+    JourneyEnded,
+    PushDecided,
+    PushAttempted,
+    PushAccepted,
+    PushRejected,
+    PushWithheldLate,
+    PushOutcomeUnknown,
+    RecordDeadLettered,
+)
+
+PreferenceFact: TypeAlias = (
+    TopicSubscribed
+    | TopicUnsubscribed
+    | FrequencyChosen
+    | QuietHoursChosen
+    | MarketingPaused
+    | MarketingResumed
+)

@@ -1,0 +1,32 @@
+"""The one way in: fold a fact into a subject's row, and say what follows."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ledger import facts as f
+from ledger.consent import effective_time, evolve
+from ledger.journeys import Setting, Step, react, seen_active
+from ledger.subject import Subject
+
+_ACTIVITY = (f.AppOpened, f.ItemViewed, f.ItemSaved, f.CartUpdated, f.OrderPlaced, f.PushOpened)
+
+
+def fold(
+    subject: Subject, name: str, fact: f.SubjectFact, appended_ms: int, now: int, setting: Setting
+) -> Step:
+    """Fold one accepted fact of subject `name`, first appended at `appended_ms`, at `now` (both ms).
+
+    Total and deterministic. Facts of decisions and deliveries change nothing here.
+    """
+    if isinstance(fact, _ACTIVITY):
+        return react(subject, name, fact, now, setting)
+    at = effective_time(fact, appended_ms)
+    consent = evolve(subject.consent, fact, at)
+    if consent is not subject.consent:
+        subject = msgspec.structs.replace(subject, consent=consent)
+    if isinstance(fact, f.SubjectErased):
+        return react(subject, name, fact, now, setting)
+    if isinstance(fact, f.InstallationSeen) and consent.erased_at is None:
+        subject = seen_active(subject, fact.app, fact.installation, at)
+    return subject, ()

@@ -1,0 +1,94 @@
+"""What the delivery role keeps of a subject: consent of its own fold, and the live addresses.
+
+This is the only state with delivery addresses. The last look at consent before a send is taken here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ledger import facts as f
+from ledger.consent import EMPTY, Consent, current_token, effective_time, evolve, token_id
+from ledger.definitions import Policy
+from ledger.gate import TRANSACTIONAL
+from ledger.snapshot import consent_view
+
+
+class Reach(msgspec.Struct, frozen=True, array_like=True):
+    """One subject's row in the delivery role. `addresses`: token id -> (provider, token)."""
+
+    version: int = 1
+    consent: Consent = EMPTY
+    addresses: dict[str, tuple[str, str]] = {}
+
+
+NOBODY: Final = Reach()
+
+_encoder = msgspec.msgpack.Encoder(order="sorted")
+_decoder = msgspec.msgpack.Decoder(Reach)
+
+
+def encode(reach: Reach) -> bytes:
+    """Write a row."""
+    return _encoder.encode(reach)
+
+
+def decode(raw: bytes) -> Reach:
+    """Read a row. Raises `msgspec.DecodeError` for junk."""
+    return _decoder.decode(raw)
+
+
+def fold(reach: Reach, fact: f.SubjectFact, appended_ms: int) -> Reach:
+    """Fold one fact of permissions or tokens; addresses of dead or replaced tokens are dropped."""
+    consent = evolve(reach.consent, fact, effective_time(fact, appended_ms))
+    if consent is reach.consent:
+        return reach
+    addresses = reach.addresses
+    if isinstance(fact, f.TokenRegistered):
+        name = token_id(fact.provider, fact.token)
+        addresses = {**addresses, name: (fact.provider, fact.token)}
+    if isinstance(fact, f.TokenRegistered | f.TokenInvalidated | f.SubjectErased):
+        current = (current_token(i) for i in consent.installations.values())
+        live = {token.token_id for token in current if token is not None and token.live}
+        addresses = {name: address for name, address in addresses.items() if name in live}
+    return msgspec.structs.replace(reach, consent=consent, addresses=addresses)
+
+
+def late_refusal(reach: Reach, decision: f.PushDecided, key: str, policy: Policy, now: int) -> str | None:
+    """Why a decided push must not go to installation `key` after all, or None.
+
+    Looks only at what can have changed since the gate: consent, token, and the time limit. Caps, quiet
+    hours and holdout were settled by the decision, whose slot is reserved.
+    """
+    view = consent_view(reach.consent, decision.app, decision.topic)
+    if view.erased:
+        return "erased"
+    transactional = decision.category == TRANSACTIONAL
+    if not transactional and any(until < 0 or now < until for _, until in view.suppressions):
+        return "suppressed"
+    installation = next((i for i in view.installations if i.key == key), None)
+    allowed = policy.transactional_permissions if transactional else policy.marketing_permissions
+    if installation is None or installation.permission not in allowed:
+        return "permission"
+    if address(reach, key) is None:
+        return "token"
+    if not transactional:
+        topic_on = view.topic_on if view.topic_on is not None else decision.topic in policy.topics_on
+        if not topic_on:
+            return "topic"
+        if view.pause_until is not None and (view.pause_until < 0 or now < view.pause_until):
+            return "paused"
+    if decision.send_before is not None and now >= decision.send_before:
+        return "expired"
+    return None
+
+
+def address(reach: Reach, key: str) -> tuple[str, str] | None:
+    """The live (provider, token) of installation `key`, or None."""
+    installation = reach.consent.installations.get(key)
+    token = current_token(installation) if installation is not None else None
+    if token is None or not token.live:
+        return None
+    return reach.addresses.get(token.token_id)

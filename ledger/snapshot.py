@@ -1,0 +1,104 @@
+"""The gate's inputs for one candidate, small enough to travel with every decision.
+
+A decision can be derived again from its snapshot alone; the consent part of a snapshot can be derived
+again from the ledger (`consent_view` of the fold up to the cited offsets).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ledger.consent import Consent, current_token, effective
+
+
+class InstallationView(msgspec.Struct, frozen=True, array_like=True):
+    """One installation of the candidate's app, as the gate sees it."""
+
+    key: str
+    permission: str
+    token_live: bool
+    time_zone: str | None
+    country: str | None
+
+
+class ConsentView(msgspec.Struct, frozen=True, array_like=True):
+    """What consent says about one app and one preference topic."""
+
+    erased: bool
+    installations: tuple[InstallationView, ...]
+    topic_on: bool | None
+    pause_until: int | None
+    """None: not paused; -1: paused without an end; else paused until then."""
+    suppressions: tuple[tuple[str, int], ...]
+    """(reason, until) of what is switched on; until -1 has no end."""
+    frequency: tuple[int, str] | None
+    quiet: tuple[int, int] | None
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """All that `gate.decide` looks at, but policy, zones and now."""
+
+    consent: ConsentView
+    category: str
+    topic: str
+    last_active: tuple[int, ...]
+    """Parallel to `consent.installations`; -1: never seen active."""
+    contacts: tuple[int, ...]
+    """Instants of marketing sends within the longest window, oldest first."""
+    holdout: bool
+    goal_met: bool
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Snapshot)
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Write a snapshot as MessagePack arrays."""
+    return _encoder.encode(snapshot)
+
+
+def decode_snapshot(raw: bytes) -> Snapshot:
+    """Read what `encode_snapshot` wrote. Raises `msgspec.DecodeError` for anything else."""
+    return _decoder.decode(raw)
+
+
+def consent_view(consent: Consent, app: str, topic: str) -> ConsentView:
+    """Reduce a subject's consent to what the gate needs for one app and one topic."""
+    prefix = f"{app}/"
+    views = []
+    for key in sorted(consent.installations):
+        if not key.startswith(prefix):
+            continue
+        installation = consent.installations[key]
+        token = current_token(installation)
+        views.append(
+            InstallationView(
+                key,
+                effective(installation).permission,
+                token is not None and token.live,
+                installation.time_zone,
+                installation.country,
+            )
+        )
+    choice = consent.topics.get(topic)
+    pause = consent.pause
+    return ConsentView(
+        erased=consent.erased_at is not None,
+        installations=tuple(views),
+        topic_on=None if choice is None else choice.on,
+        pause_until=None if pause is None or not pause.on else _end(pause.until),
+        suppressions=tuple(
+            (reason, _end(switch.until))
+            for reason, switch in sorted(consent.suppressions.items())
+            if switch.on
+        ),
+        frequency=None
+        if consent.frequency is None
+        else (consent.frequency.max_pushes, consent.frequency.window),
+        quiet=None if consent.quiet is None else (consent.quiet.start_minute, consent.quiet.end_minute),
+    )
+
+
+def _end(until: int | None) -> int:
+    return -1 if until is None else until

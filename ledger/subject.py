@@ -1,0 +1,108 @@
+"""The state of one subject: consent, profile, journeys and contacts, in one row with one writer.
+
+The row is encoded as MessagePack arrays (docs/reference/changelog.md gives the layout). Structs only
+grow at their end, with defaults; `version` is the first element and is raised when meaning changes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ledger.consent import EMPTY, Consent
+
+STATE_VERSION: Final = 1
+
+RECENT_IDS_MAX: Final = 16
+"""Activity facts and orders of which a second copy is recognised, per subject."""
+CONTACTS_MAX: Final = 1_000
+ITEMS_MAX: Final = 100
+"""Items of one instance; the oldest gives way (a cart of more is spoken of by its newest items)."""
+
+
+class Instance(msgspec.Struct, frozen=True, array_like=True):
+    """An open journey instance that waits until `due`."""
+
+    instance: str
+    journey: str
+    journey_version: str
+    app: str
+    due: int
+    items: tuple[str, ...]
+    holdout: bool
+
+
+class Candidate(msgspec.Struct, frozen=True, array_like=True):
+    """A held candidate: decided again at `hold_until` as revision `revision` + 1."""
+
+    decision_id: str
+    revision: int
+    candidate_at: int
+    hold_until: int
+    instance: str
+    journey: str
+    journey_version: str
+    app: str
+    items: tuple[str, ...]
+    left: tuple[str, ...]
+    """Items not ordered since."""
+    holdout: bool
+
+
+class Contact(msgspec.Struct, frozen=True, array_like=True):
+    """A `send`: one slot of the caps, and what opens and orders are attributed to."""
+
+    decision_id: str
+    at: int
+    category: str
+    journey: str
+    installations: tuple[str, ...]
+    attribution_ms: int
+    opened_at: int = -1
+    ordered_at: int = -1
+
+
+class Subject(msgspec.Struct, frozen=True, array_like=True):
+    """One subject's row."""
+
+    version: int = STATE_VERSION
+    consent: Consent = EMPTY
+    last_active: dict[str, int] = {}
+    recent: tuple[int, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    held: tuple[Candidate, ...] = ()
+    contacts: tuple[Contact, ...] = ()
+
+
+NEW: Final = Subject()
+
+_encoder = msgspec.msgpack.Encoder(order="sorted")
+_decoder = msgspec.msgpack.Decoder(Subject)
+
+
+class NewerState(ValueError):  # noqa: N818 - named for what was met
+    """The row was written by a newer binary.
+
+    Operator action: run the newer version; this one must not write over what it can't read.
+    """
+
+
+def encode(subject: Subject) -> bytes:
+    """Write a row."""
+    return _encoder.encode(subject)
+
+
+def decode(raw: bytes) -> Subject:
+    """Read a row. Raises `NewerState` for a row of a newer binary, `msgspec.DecodeError` for junk."""
+    subject = _decoder.decode(raw)
+    if subject.version > STATE_VERSION:
+        raise NewerState(f"state version {subject.version}, this binary knows {STATE_VERSION}")
+    return subject
+
+
+def wake_at(subject: Subject) -> int | None:
+    """When this subject next wants to be looked at without a fact (ms), or None."""
+    dues = [instance.due for instance in subject.instances]
+    dues += [candidate.hold_until for candidate in subject.held]
+    return min(dues, default=None)

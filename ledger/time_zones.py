@@ -1,0 +1,111 @@
+"""Local time: plausible zones of a person, quiet hours, and calendar windows.
+
+Zones come in as values (`ZoneTable`); this module only computes. All instants are milliseconds UTC.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+SEARCH_MS: Final = 2 * DAY_MS
+"""A common open time that does not come within two days does not exist."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PROBE_MS: Final = 3 * HOUR_MS
+"""Offsets are compared at this distance: no zone changes twice within three hours."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ZoneTable:
+    """IANA zones by name, the zones of each country (ISO 3166 code), and the data's release."""
+
+    zones: Mapping[str, tzinfo]
+    countries: Mapping[str, tuple[str, ...]]
+    release: str
+
+    def plausible(
+        self, time_zone: str | None, country: str | None, otherwise: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Where a person may be: the known zone, else the country's zones, else the policy's list."""
+        if time_zone is not None and time_zone in self.zones:
+            return (time_zone,)
+        if country is not None and country.upper() in self.countries:
+            return self.countries[country.upper()]
+        return tuple(name for name in otherwise if name in self.zones)
+
+
+def local(at: int, zone: tzinfo) -> datetime:
+    """The wall clock of `zone` at `at`."""
+    return (_EPOCH + timedelta(milliseconds=at)).astimezone(zone)
+
+
+def offset_ms(at: int, zone: tzinfo) -> int:
+    """What to add to UTC to get the local time of `zone` at `at`."""
+    offset = local(at, zone).utcoffset()
+    assert offset is not None
+    return offset // timedelta(milliseconds=1)
+
+
+def is_quiet(at: int, start_minute: int, end_minute: int, zone: tzinfo) -> bool:
+    """Whether the local minute lies in [start, end), which may span midnight; equal ends: never."""
+    minute = (at + offset_ms(at, zone)) // MINUTE_MS % 1440
+    if start_minute <= end_minute:
+        return start_minute <= minute < end_minute
+    return minute >= start_minute or minute < end_minute
+
+
+def next_open(now: int, start_minute: int, end_minute: int, zones: Sequence[tzinfo]) -> int | None:
+    """The first instant at or after `now` that is quiet in none of `zones`; None if there is none."""
+    at = now
+    while at - now <= SEARCH_MS:
+        quiet = [zone for zone in zones if is_quiet(at, start_minute, end_minute, zone)]
+        if not quiet:
+            return at
+        at = max(_quiet_end(at, start_minute, end_minute, zone) for zone in quiet)
+    return None
+
+
+def _quiet_end(at: int, start_minute: int, end_minute: int, zone: tzinfo) -> int:
+    """The first instant after a quiet `at` that is not quiet, clock changes on the way included."""
+    while True:
+        left = (end_minute * MINUTE_MS - (at + offset_ms(at, zone))) % DAY_MS
+        change = _first_change(at, at + left, zone)
+        if change is None:
+            return at + left
+        if not is_quiet(change, start_minute, end_minute, zone):
+            return change
+        at = change
+
+
+def _first_change(start: int, end: int, zone: tzinfo) -> int | None:
+    """The first instant in (start, end] at which the zone's offset differs from before, or None."""
+    before = offset_ms(start, zone)
+    low = start
+    while low < end:
+        high = min(low + _PROBE_MS, end)
+        if offset_ms(high, zone) != before:
+            while high - low > 1:
+                middle = (low + high) // 2
+                if offset_ms(middle, zone) == before:
+                    low = middle
+                else:
+                    high = middle
+            return high
+        low = high
+    return None
+
+
+def calendar_key(at: int, unit: str, zone: tzinfo) -> tuple[int, int]:
+    """Name the local day, ISO week or month of `at`: instants of one period have equal keys."""
+    day = local(at, zone)
+    if unit == "day":
+        return day.year, day.timetuple().tm_yday
+    if unit == "week":
+        return day.isocalendar()[:2]
+    return day.year, day.month
