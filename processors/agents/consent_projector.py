@@ -1,0 +1,20 @@
+"""consent_projector: folds permissions and tokens into the rows of its role's lane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.lane.app import raw_topic
+from processors.lane.lane import Handler, Lane
+from processors.topic_names import PERMISSIONS, TOKENS
+
+
+def consent_projector(app: Any, lane: Lane, handler: Handler) -> None:
+    """Register the agent on `app`; its chunks are folded by `lane` through `handler`."""
+    lane.handle(PERMISSIONS, handler)
+    lane.handle(TOKENS, handler)
+
+    @app.agent(raw_topic(app, PERMISSIONS, TOKENS), name="consent_projector")  # type: ignore[untyped-decorator]
+    async def project(chunks: Any) -> None:
+        async for chunk in chunks.noack().events():
+            lane.feed(chunk.message)

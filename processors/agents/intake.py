@@ -1,0 +1,92 @@
+"""Reading a record: decode it, check that it may enter the ledger, or say why not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from aiokafka.partitioner import murmur2
+
+from connectors import codec
+from connectors.errors import Poison
+from ledger.admission import rejection
+from ledger.facts import Fact, RecordDeadLettered, SubjectFact
+from ledger.ids import derived
+from processors.lane.transaction import Transaction
+from processors.topic_names import DEAD_LETTERS
+
+FIRST_APPENDED_HEADER: Final = "first_appended_ms"
+_FIRST: Final = 0
+"""Time of an unreadable record under the event clock: it never blocks and never waits."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accepted:
+    """A fact that may be folded, with its record and its first append (ms)."""
+
+    fact: SubjectFact
+    record: Any
+    appended_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that may not, and why."""
+
+    record: Any
+    reason: str
+    detail: str
+
+
+def read(record: Any) -> tuple[int, Accepted | Refused]:
+    """Decode and check one record; give its own time (ms) with the result. Never raises for bad input."""
+    try:
+        fact = codec.decode(record.value)
+    except Poison as poison:
+        return _FIRST, Refused(record, poison.reason, poison.detail)
+    if not isinstance(fact, SubjectFact):
+        return _FIRST, Refused(record, "misplaced_fact", f"{type(fact).__name__} is not about a subject")
+    appended_ms = first_append(record)
+    refused = rejection(fact, record.key, appended_ms)
+    if refused is not None:
+        return _FIRST, Refused(record, *refused)
+    return fact.occurred_at, Accepted(fact, record, appended_ms)
+
+
+def first_append(record: Any) -> int:
+    """When the broker first took the fact in (ms): its header where it was appended again, else now."""
+    for name, value in record.headers:
+        if name == FIRST_APPENDED_HEADER and value.isdigit():
+            return min(int(value), record.timestamp)
+    timestamp: int = record.timestamp
+    return timestamp
+
+
+def misplaced(key: bytes, partition: int, partitions: int) -> bool:
+    """Whether a key belongs on another partition (murmur2, as Kafka's own clients place it)."""
+    return bool((murmur2(key) & 0x7FFFFFFF) % partitions != partition)
+
+
+def dead_letter(refused: Refused, transaction: Transaction) -> None:
+    """Emit the record's bytes, place and reason, on the same partition number."""
+    record = refused.record
+    letter = RecordDeadLettered(
+        event_id=derived("dead-letter", record.topic, str(record.partition), str(record.offset)),
+        app="optin",
+        occurred_at=max(record.timestamp, 0),
+        source="processor",
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        appended_at=record.timestamp,
+        key=record.key,
+        value=record.value,
+        reason=refused.reason,
+        detail=refused.detail,
+    )
+    transaction.emit(DEAD_LETTERS, record.key, codec.encode(letter))
+
+
+def encoded(fact: Fact) -> bytes:
+    """The fact's wire form."""
+    return codec.encode(fact)

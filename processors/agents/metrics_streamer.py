@@ -1,0 +1,113 @@
+"""metrics_streamer: writes facts to ClickHouse in large column-wise batches.
+
+Delivery guarantee: at least once, and a second copy changes no answer (rows are replaced by event id).
+Offsets are committed after the insert; while ClickHouse is away, the batch waits and reading pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from connectors import codec
+from connectors.errors import Backpressure, Poison, Transient
+from ledger.facts import Fact
+from processors.lane.app import raw_topic
+from processors.topic_names import ACTIVITY, DEAD_LETTERS, DECISIONS, DELIVERIES, PERMISSIONS, TOKENS
+
+log = logging.getLogger(__name__)
+
+TOPICS: Final = (PERMISSIONS, TOKENS, ACTIVITY, DECISIONS, DELIVERIES, DEAD_LETTERS)
+BACKOFF_S: Final = 0.5
+BACKOFF_S_MAX: Final = 30.0
+CHUNKS_QUEUED_MAX: Final = 1_000
+
+Row = tuple[Fact, int, int, int]
+"""(fact, partition, offset, append time in ms)."""
+
+
+class Sink(Protocol):
+    """Where rows go."""
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Write all rows; blocking. Raises `Transient` if it may work later."""
+
+
+class MetricsStreamer:
+    """Gathers chunks until a batch is large or old enough, inserts it, then finishes its chunks."""
+
+    def __init__(self, app: Any, sink: Sink, rows_max: int, wait_s: float) -> None:
+        self._app = app
+        self._sink = sink
+        self._rows_max = rows_max
+        self._wait_s = wait_s
+        self._queue: asyncio.Queue[Any] = asyncio.Queue(CHUNKS_QUEUED_MAX)
+        self.inserted = 0
+        self.unreadable = 0
+
+    async def feed(self, message: Any) -> None:
+        """Take a chunk."""
+        await self._queue.put(message)
+
+    async def run(self) -> None:
+        """Insert for ever. An error that is not `Transient` ends the agent, and with it the process."""
+        while True:
+            chunks = [await self._queue.get()]
+            rows = self._rows(chunks[0])
+            deadline = time.monotonic() + self._wait_s
+            while len(rows) < self._rows_max:
+                try:
+                    async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                        chunk = await self._queue.get()
+                except TimeoutError:
+                    break
+                chunks.append(chunk)
+                rows += self._rows(chunk)
+            await self._insert(rows)
+            for chunk in chunks:
+                self._app.consumer.finish(chunk)
+
+    async def _insert(self, rows: list[Row]) -> None:
+        pause = BACKOFF_S
+        while rows:
+            try:
+                await asyncio.to_thread(self._sink.insert, rows)
+            except Backpressure as error:
+                pause = error.retry_after_s
+            except Transient as error:
+                log.warning(
+                    "ClickHouse does not take %d rows, next try in %.1f s: %s", len(rows), pause, error
+                )
+            else:
+                self.inserted += len(rows)
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, BACKOFF_S_MAX)
+
+    def _rows(self, message: Any) -> list[Row]:
+        rows: list[Row] = []
+        for record in message.value:
+            try:
+                fact = codec.decode(record.value)
+            except Poison:
+                # The journeys role puts it into dead-letters, with its bytes; here it is only counted.
+                self.unreadable += 1
+                continue
+            rows.append((fact, record.partition, record.offset, record.timestamp))
+        return rows
+
+
+def metrics_streamer(app: Any, streamer: MetricsStreamer) -> None:
+    """Register the agent on `app`."""
+
+    @app.agent(raw_topic(app, *TOPICS), name="metrics_streamer")  # type: ignore[untyped-decorator]
+    async def stream(chunks: Any) -> None:
+        async for chunk in chunks.noack().events():
+            await streamer.feed(chunk.message)
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def insert() -> None:
+        await streamer.run()

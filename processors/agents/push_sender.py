@@ -1,0 +1,232 @@
+"""push_sender: turns `send` decisions into pushes, at most once each, after a last look at consent.
+
+Per set of decisions: wait until all permissions appended before now are folded (barrier), look at consent
+again, commit the attempts (which proves ownership), hand them over while the lease runs, commit outcomes.
+An attempt whose outcome got lost is never sent again; when its lease has ended it becomes unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from connectors import codec
+from connectors.push.port import Outcome, Push, PushSender
+from ledger import facts as f
+from ledger.definitions import Policy
+from ledger.ids import derived, push_id
+from ledger.reach import NOBODY, Reach, address, late_refusal
+from processors.agents import intake
+from processors.agents.intake import Accepted, Refused
+from processors.agents.reach_rows import Attempt, attempt_key
+from processors.lane.app import raw_topic
+from processors.lane.lane import Hooks, Lane
+from processors.lane.transaction import Transaction
+from processors.topic_names import DECISIONS, DELIVERIES
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS_MAX: Final = 3
+"""How often a push that was never handed over may be attempted anew (the last attempt counts)."""
+
+Barrier = Callable[[int, int], Awaitable[bool]]
+"""`barrier(partition, permissions_next)`: wait until consent is folded as far as it reaches now."""
+
+ReachOf = Callable[[bytes, Transaction], Reach | None]
+"""The subject's folded consent, as the barrier left it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lease:
+    """How long an attempt may take, and how far clocks of two owners may differ (s)."""
+
+    lease_s: float
+    skew_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready:
+    """A committed attempt that is to be handed over."""
+
+    decision: f.PushDecided
+    installation: str
+    push: Push
+    attempt: int
+
+
+class PushSenderHandler:
+    """Folds decisions and deliveries' outcomes in one lane."""
+
+    def __init__(
+        self,
+        sender: PushSender,
+        policy: Policy,
+        reach_of: ReachOf,
+        barrier: Barrier,
+        lease: Lease,
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._sender = sender
+        self._policy = policy
+        self._reach_of = reach_of
+        self._barrier = barrier
+        self._lease = lease
+        self._wall_ms = wall_ms
+        self._lease_started: dict[int, float] = {}
+
+    def read(self, record: Any) -> tuple[int, Accepted | Refused]:
+        """See `intake.read`."""
+        return intake.read(record)
+
+    async def before(self, partition: int, items: Sequence[Accepted | Refused]) -> bool:
+        """The read barrier of a set of decisions; the lease of their attempts starts here."""
+        sends = [i.fact for i in items if isinstance(i, Accepted) and _is_send(i.fact)]
+        self._lease_started[partition] = time.monotonic()
+        if not sends:
+            return True
+        return await self._barrier(partition, max(send.permissions_next for send in sends))
+
+    def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
+        """Attempt the pushes of a `send`; every other decision needs nothing."""
+        if isinstance(item, Refused):
+            intake.dead_letter(item, transaction)
+            return
+        if not _is_send(item.fact):
+            return
+        for installation in item.fact.installations:
+            self._attempt(item.fact, installation, 1, transaction)
+
+    def _attempt(
+        self, decision: f.PushDecided, installation: str, attempt: int, transaction: Transaction
+    ) -> None:
+        key = decision.subject.encode()
+        reach = self._reach_of(key, transaction) or NOBODY
+        name = push_id(decision.decision_id, installation)
+        late = late_refusal(reach, decision, installation, self._policy, transaction.now)
+        to = address(reach, installation)
+        if late is not None or to is None:
+            withheld = f.PushWithheldLate(
+                **_envelope("withheld_late", name, decision, installation, transaction.now),
+                reason=late or "token",
+            )
+            transaction.emit(DELIVERIES, key, codec.encode(withheld))
+            transaction.put(attempt_key(name), None)
+            return
+        provider, token = to
+        transaction.emit(
+            DELIVERIES,
+            key,
+            codec.encode(
+                f.PushAttempted(
+                    **_envelope(f"attempted-{attempt}", name, decision, installation, transaction.now),
+                    attempt=attempt,
+                    provider=provider,
+                )
+            ),
+        )
+        ends = self._wall_ms() + int((self._lease.lease_s + self._lease.skew_s) * 1000)
+        row = Attempt(name, decision.subject, decision.app, decision.decision_id, installation, attempt, ends)
+        transaction.put(attempt_key(name), row)
+        push = Push(name, decision.app, provider, token, decision.title or "", decision.body or "")
+        transaction.effect(Ready(decision, installation, push, attempt))
+
+    async def after(self, partition: int, effects: list[Ready]) -> list[tuple[Ready, Outcome | None]]:
+        """Hand committed attempts over; None means: the lease ended before, look again."""
+        started = self._lease_started.get(partition, time.monotonic())
+        left = started + self._lease.lease_s - time.monotonic()
+        if left <= 0:
+            self._lease_started[partition] = time.monotonic()
+            latest = max(ready.decision.permissions_next for ready in effects)
+            while not await self._barrier(partition, latest):
+                self._lease_started[partition] = time.monotonic()
+            return [(ready, None) for ready in effects]
+        try:
+            async with asyncio.timeout(left):
+                outcomes = await self._sender.send([ready.push for ready in effects])
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what arrived
+            log.warning("a set of %d pushes has no outcome: %s", len(effects), type(error).__name__)
+            outcomes = [Outcome("unknown", error=type(error).__name__) for _ in effects]
+        return list(zip(effects, outcomes, strict=True))
+
+    def conclude(self, result: tuple[Ready, Outcome | None], transaction: Transaction) -> None:
+        """Record what became of an attempt, or attempt again what was never handed over."""
+        ready, outcome = result
+        decision, installation, name = ready.decision, ready.installation, ready.push.push_id
+        if outcome is None:
+            if ready.attempt < ATTEMPTS_MAX:
+                self._attempt(decision, installation, ready.attempt + 1, transaction)
+                return
+            late = f.PushWithheldLate(
+                **_envelope("withheld_late", name, decision, installation, transaction.now), reason="expired"
+            )
+            fact: f.DeliveryFact = late
+        elif outcome.kind == "accepted":
+            fact = f.PushAccepted(
+                **_envelope("accepted", name, decision, installation, transaction.now),
+                provider=ready.push.provider,
+            )
+        elif outcome.kind == "rejected":
+            fact = f.PushRejected(
+                **_envelope("rejected", name, decision, installation, transaction.now),
+                provider=ready.push.provider,
+                error_class=outcome.error_class,
+                error=outcome.error,
+            )
+        else:
+            fact = f.PushOutcomeUnknown(
+                **_envelope("unknown", name, decision, installation, transaction.now), reason=outcome.error
+            )
+        transaction.emit(DELIVERIES, decision.subject.encode(), codec.encode(fact))
+        transaction.put(attempt_key(name), None)
+
+    def fire(self, key: bytes, row: Any, transaction: Transaction) -> None:
+        """The lease of an attempt without outcome has ended: it is unknown, and stays so."""
+        if not isinstance(row, Attempt):
+            return
+        unknown = f.PushOutcomeUnknown(
+            event_id=derived("unknown", row.push_id),
+            app=row.app,
+            occurred_at=transaction.now,
+            source="processor",
+            subject=row.subject,
+            push_id=row.push_id,
+            decision_id=row.decision_id,
+            installation=row.installation,
+            reason="no_outcome_recorded",
+        )
+        transaction.emit(DELIVERIES, row.subject.encode(), codec.encode(unknown))
+        transaction.put(key, None)
+
+
+def push_sender(app: Any, lane: Lane, handler: PushSenderHandler) -> None:
+    """Register the agent on `app`; decisions are folded, and pushes handed over, by `lane`."""
+    lane.handle(DECISIONS, handler)
+    lane.hooks = Hooks(
+        fire=handler.fire, before=handler.before, after=handler.after, conclude=handler.conclude
+    )
+
+    @app.agent(raw_topic(app, DECISIONS), name="push_sender")  # type: ignore[untyped-decorator]
+    async def send(chunks: Any) -> None:
+        async for chunk in chunks.noack().events():
+            lane.feed(chunk.message)
+
+
+def _is_send(fact: f.SubjectFact) -> bool:
+    return isinstance(fact, f.PushDecided) and fact.verdict == "send"
+
+
+def _envelope(kind: str, push: str, decision: f.PushDecided, installation: str, now: int) -> dict[str, Any]:
+    return {
+        "event_id": derived(kind, push),
+        "app": decision.app,
+        "occurred_at": now,
+        "source": "processor",
+        "subject": decision.subject,
+        "push_id": push,
+        "decision_id": decision.decision_id,
+        "installation": installation,
+    }

@@ -1,0 +1,38 @@
+"""`optin worker ROLE`: run one worker of a role until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from connectors.errors import Misconfigured
+
+
+def worker(
+    role: Annotated[str, typer.Argument(help="journeys, delivery or metrics.")],
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run one worker of a role in the foreground.
+
+    Everything it needs comes from the environment (OPTIN_KAFKA_BOOTSTRAP, OPTIN_CLICKHOUSE_URL, ...;
+    docs/reference/settings.md lists all). Workers of one role share its partitions; start as many as you
+    like, up to the number of partitions. SIGTERM ends it cleanly; kill -9 loses nothing.
+    """
+    import faust
+
+    from processors.settings import read_settings
+    from processors.wiring import ROLES, build
+
+    if role not in ROLES:
+        raise Misconfigured(f"{role} is no role; the roles are {', '.join(ROLES)}")
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    for noisy in ("aiokafka", "faust", "mode"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    app = build(role, read_settings())
+    faust.Worker(
+        app, loglevel=None, redirect_stdouts=False, quiet=True, override_logging=False
+    ).execute_from_commandline()

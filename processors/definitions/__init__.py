@@ -1,0 +1,10 @@
+"""Shipped journeys and policy as YAML, and the loader that checks them.
+
+Where to add the next thing: a journey is a file in `journeys/`; a rule for all of them is in `policy.yaml`.
+"""
+
+from __future__ import annotations
+
+from processors.definitions.loader import load, shipped, write_with_wait
+
+__all__ = ["load", "shipped", "write_with_wait"]

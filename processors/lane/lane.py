@@ -1,0 +1,353 @@
+"""A lane: one task per partition number that folds chunks and due timers, each in a transaction.
+
+Handlers give the meaning; the lane gives order, durability and ownership. Delivery guarantee: every record
+is folded exactly once, in one recorded order, into state that read_committed readers see with its outputs.
+Any error that isn't a handler's own answer ends the process: Kafka holds nothing half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol
+
+from faust.types import TP
+
+from processors.lane.changelog import Watermarks
+from processors.lane.merge import Head, Merge, RecordedEnds
+from processors.lane.table import LaneTable
+from processors.lane.transaction import Transaction
+from processors.lane.writer import TransactionalWriter
+
+log = logging.getLogger(__name__)
+
+EXIT_LANE_FAILED: Final = 76
+"""Exit code of a process whose lane failed or was fenced."""
+
+DRAIN_S_MAX: Final = 30.0
+"""A chunk that isn't through by then when its partition is taken away ends the process."""
+
+BLOCKED_POLL_S: Final = 0.05
+FIRES_PER_TRANSACTION: Final = 1_000
+
+
+class Handler(Protocol):
+    """The meaning of one topic's records."""
+
+    def read(self, record: Any) -> tuple[int, Any]:
+        """Decode one record to (its own time in ms, item). Must not raise for bad input."""
+
+    def fold(self, record: Any, transaction: Transaction) -> None:
+        """Fold what `read` returned."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a lane does besides folding. All optional.
+
+    `fire(key, row, transaction)`: a row's due time has come.
+    `before(partition, items)`: awaited before items are folded (a barrier); False: try again.
+    `after(partition, effects)`: awaited after the commit; its results go to `conclude`, in a transaction
+    of their own, until no effects are left.
+    """
+
+    fire: Callable[[bytes, Any, Transaction], None] | None = None
+    before: Callable[[int, Sequence[Any]], Awaitable[bool]] | None = None
+    after: Callable[[int, list[Any]], Awaitable[list[Any]]] | None = None
+    conclude: Callable[[Any, Transaction], None] | None = None
+
+
+class Runner:
+    """What is queued for one partition number."""
+
+    def __init__(self) -> None:
+        self.chunks: deque[Any] = deque()
+        self.undone: deque[Any] = deque()
+        self.wake = asyncio.Event()
+        self.barrier: tuple[int, dict[tuple[str, int], int]] | None = None
+        self.merge: Merge | None = None
+        self.busy = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class Lane:
+    """One table, its topics in the order of their rank, and a task per partition number."""
+
+    def __init__(
+        self,
+        app: Any,
+        name: str,
+        table: LaneTable,
+        writer: TransactionalWriter,
+        watermarks: Watermarks,
+        *,
+        bootstrap: str,
+        clock: Callable[[], int],
+        ends: RecordedEnds | None,
+        group_chunks: int = 4,
+        merge_records: int = 2_000,
+    ) -> None:
+        """`clock` gives wall time in ms. With `ends` the lane runs by the event clock instead."""
+        self.app = app
+        self.name = name
+        self.table = table
+        self.writer = writer
+        self.bootstrap = bootstrap
+        self.hooks = Hooks()
+        self.folded = 0
+        self._watermarks = watermarks
+        self._clock = clock
+        self._ends = ends
+        self._group_chunks = group_chunks
+        self._merge_records = merge_records
+        self._handlers: dict[str, Handler] = {}
+        self._runners: dict[int, Runner] = {}
+        self._open = False
+        self._idle = asyncio.Event()
+        app.tables.lanes.append(self)
+        app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        app.on_before_shutdown.connect(self._on_shutdown, weak=False)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Input topics in the order of their rank."""
+        return tuple(self._handlers)
+
+    def handle(self, topic: str, handler: Handler) -> None:
+        """Give a topic its meaning. The order of calls is the rank under the event clock."""
+        self._handlers[topic] = handler
+
+    def positions(self) -> dict[TP, int]:
+        """Where each owned input partition goes on, as far as the table knows."""
+        return {
+            TP(topic, number): offset
+            for number, partition in self.table.partitions.items()
+            for topic, offset in partition.position.next.items()
+            if topic in self._handlers
+        }
+
+    def feed(self, message: Any) -> None:
+        """Take a chunk from an agent. One of an earlier assignment is dropped: it will come again."""
+        if message.generation_id != self.app.consumer_generation_id or not self._open:
+            return
+        runner = self._runner(message.partition)
+        runner.chunks.append(message)
+        runner.wake.set()
+
+    def resume(self) -> None:
+        """Begin anew after an assignment: owned partitions start with nothing queued."""
+        self._runners = {}
+        self._open = True
+        for partition in self.table.partitions:
+            self._runner(partition).wake.set()
+
+    async def drain(self) -> None:
+        """Stop taking chunks and let running transactions end; raises TimeoutError if one does not."""
+        self._open = False
+        async with asyncio.timeout(DRAIN_S_MAX):
+            while any(runner.busy for runner in self._runners.values()):
+                self._idle.clear()
+                await self._idle.wait()
+        for runner in self._runners.values():
+            if runner.task is not None:
+                runner.task.cancel()
+        self._runners = {}
+
+    def done(self) -> bool:
+        """Whether every owned partition has folded its bounded inputs to their ends, dues included."""
+        return all(partition.position.done for partition in self.table.partitions.values())
+
+    def _runner(self, partition: int) -> Runner:
+        runner = self._runners.get(partition)
+        if runner is None:
+            runner = self._runners[partition] = Runner()
+            if self._ends is not None:
+                runner.merge = Merge(self.topics, self._ends, partition)
+            runner.task = asyncio.create_task(self._run(partition, runner))
+        return runner
+
+    async def _run(self, partition: int, runner: Runner) -> None:
+        pause = 0.0
+        while self._open:
+            try:
+                async with asyncio.timeout(pause):
+                    await runner.wake.wait()
+            except TimeoutError:
+                pass
+            runner.wake.clear()
+            if not self._open:
+                return
+            runner.busy = True
+            try:
+                if runner.merge is None:
+                    pause = await self._turn_by_wall(partition, runner)
+                else:
+                    pause = await self._turn_by_events(partition, runner, runner.merge)
+            except Exception as error:
+                # Fenced, or an error that nothing here may swallow. Faust's orderly stop takes seconds and
+                # has nothing to save, so the process ends at once; the next owner's claim does the rest.
+                log.critical("lane %s/%d failed: %r", self.name, partition, error, exc_info=error)
+                logging.shutdown()
+                os._exit(EXIT_LANE_FAILED)
+            finally:
+                runner.busy = False
+                self._idle.set()
+
+    # The wall clock: chunks as they come; timers once everything appended before them is folded.
+
+    async def _turn_by_wall(self, partition: int, runner: Runner) -> float:
+        chunks = [runner.chunks.popleft() for _ in range(min(len(runner.chunks), self._group_chunks))]
+        if chunks:
+            await self._fold_chunks(partition, chunks)
+        pause = await self._fire_by_wall(partition, runner)
+        return 0.0 if runner.chunks else pause
+
+    async def _fold_chunks(self, partition: int, chunks: Sequence[Any]) -> None:
+        read = []
+        for chunk in chunks:
+            handler = self._handlers[chunk.topic]
+            items = [handler.read(record)[1] for record in chunk.value]
+            if self.hooks.before is not None:
+                while not await self.hooks.before(partition, items):
+                    if not self._open:
+                        return
+            read.append((chunk, handler, items))
+        transaction = Transaction(self.table, partition, self._clock())
+        for chunk, handler, items in read:
+            start = transaction.next.get(chunk.topic, chunk.key)
+            if start != chunk.key:
+                raise RuntimeError(f"{chunk.topic}/{partition}: chunk at {chunk.key}, position {start}")
+            transaction.advance(chunk.topic, start, chunk.offset + 1)
+            for item in items:
+                handler.fold(item, transaction)
+            transaction.folded += len(items)
+        await self._commit(transaction)
+        for chunk in chunks:
+            self.app.consumer.finish(chunk)
+
+    async def _fire_by_wall(self, partition: int, runner: Runner) -> float:
+        """Fire what is due; return how long to wait for more (s)."""
+        timers = self.table.partitions[partition].timers
+        due, now = timers.next_due(), self._clock()
+        if due is None or self.hooks.fire is None:
+            return 60.0
+        if due > now:
+            return min((due - now) / 1000, 60.0)
+        if runner.barrier is None:
+            # An unread fact may cancel the step: note how far the inputs reach now, and fire what was due
+            # by now once all of that is folded.
+            ends = await self._watermarks.ends((topic, partition) for topic in self._handlers)
+            runner.barrier = (now, ends)
+        horizon, ends = runner.barrier
+        reached = self.app.consumer.reached
+        if any(reached(TP(*tp)) < end for tp, end in ends.items()):
+            return BLOCKED_POLL_S
+        runner.barrier = None
+        transaction = Transaction(self.table, partition, now)
+        for _ in range(FIRES_PER_TRANSACTION):
+            due = timers.next_due()
+            if due is None or due > horizon:
+                break
+            self._fire(timers.pop(), transaction)
+        await self._commit(transaction)
+        return 0.0
+
+    # The event clock: everything in the order in which it happened, dues between facts.
+
+    async def _turn_by_events(self, partition: int, runner: Runner, merge: Merge) -> float:
+        while runner.chunks:
+            chunk = runner.chunks.popleft()
+            handler = self._handlers[chunk.topic]
+            heads: list[Head] = []
+            for record in chunk.value:
+                time_ms, item = handler.read(record)
+                heads.append((time_ms, record.offset, item))
+            merge.add(chunk.topic, heads)
+            runner.undone.append(chunk)
+        transaction = Transaction(self.table, partition, 0, eager_timers=True)
+        if transaction.done:
+            return 60.0
+        blocked = self._merge(transaction, merge)
+        if transaction.folded or transaction.done:
+            await self._commit(transaction)
+            self._finish_folded(runner, transaction)
+        return BLOCKED_POLL_S if blocked else 0.0
+
+    def _merge(self, transaction: Transaction, merge: Merge) -> bool:
+        blocked = self._fold_merged(transaction, merge)
+        # One run per topic: inside it the order is given by the merge rule.
+        spans: dict[str, tuple[str, int, int]] = {}
+        for topic, first, following in transaction.runs:
+            spans[topic] = (topic, spans.get(topic, (topic, first, 0))[1], following)
+        transaction.runs = list(spans.values())
+        return blocked
+
+    def _fold_merged(self, transaction: Transaction, merge: Merge) -> bool:
+        timers = self.table.partitions[transaction.partition].timers
+        while transaction.folded < self._merge_records:
+            topic, blocked = merge.first(transaction.next)
+            if blocked:
+                return True
+            due = timers.next_due()
+            if topic is not None and (due is None or merge.peek(topic)[0] <= due):
+                time_ms, offset, item = merge.take(topic)
+                transaction.now = max(transaction.now, time_ms)
+                transaction.advance(topic, offset, offset + 1)
+                self._handlers[topic].fold(item, transaction)
+            elif due is None:
+                transaction.done = True
+                return False
+            elif due > self._clock():
+                # A lease of a send counts in real time, whatever the events' time is.
+                return True
+            else:
+                transaction.now = max(transaction.now, due)
+                self._fire(timers.pop(), transaction)
+            transaction.folded += 1
+        return False
+
+    def _finish_folded(self, runner: Runner, transaction: Transaction) -> None:
+        for chunk in tuple(runner.undone):
+            if chunk.offset < transaction.next.get(chunk.topic, 0):
+                self.app.consumer.finish(chunk)
+                runner.undone.remove(chunk)
+
+    # Both.
+
+    def _fire(self, key: bytes, transaction: Transaction) -> None:
+        row = transaction.get(key)
+        if row is not None and self.hooks.fire is not None:
+            self.hooks.fire(key, row, transaction)
+
+    async def _commit(self, transaction: Transaction) -> None:
+        """Write, apply, then do what was asked for after the commit, each round in its transaction."""
+        partition = transaction.partition
+        while True:
+            await self.writer.transact(partition, transaction.writes())
+            self.table.apply(partition, transaction.rows, transaction.position())
+            self.folded += transaction.folded
+            effects = transaction.effects
+            if not effects or self.hooks.after is None or self.hooks.conclude is None:
+                return
+            results = await self.hooks.after(partition, effects)
+            transaction = Transaction(self.table, partition, transaction.now)
+            for result in results:
+                self.hooks.conclude(result, transaction)
+
+    async def _on_revoked(self, app: Any, revoked: Any, **_: Any) -> None:  # noqa: ARG002 - Faust's signal
+        await self._drain_or_die()
+
+    async def _on_shutdown(self, app: Any, **_: Any) -> None:  # noqa: ARG002 - Faust's signal
+        await self._drain_or_die()
+
+    async def _drain_or_die(self) -> None:
+        try:
+            await self.drain()
+        except TimeoutError:
+            log.critical("lane %s did not come to rest within %.0f s", self.name, DRAIN_S_MAX)
+            logging.shutdown()
+            os._exit(EXIT_LANE_FAILED)

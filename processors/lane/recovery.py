@@ -1,0 +1,121 @@
+"""What happens on an assignment: claim, read back, seek, resume. In this order.
+
+The group only decides who tries. Claiming first means that the former owner can no longer move the end of
+the changelog that is read next; seeking last means that the first chunk starts where the state stands.
+"""
+
+# Faust's abstract types hide what its drivers really are; this file works on the drivers.
+# mypy: disable-error-code="attr-defined, return-value"
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+
+from processors.lane.changelog import read_back
+from processors.lane.table import Partition
+
+if TYPE_CHECKING:
+    from processors.lane.lane import Lane
+
+log = logging.getLogger(__name__)
+
+
+class LaneRecovery(Recovery):
+    """Replaces "resume at once, there are no Faust tables" by our own recovery.
+
+    Runs in Faust's recovery service, not in the assignment callback: aiokafka sends no heartbeats there,
+    and a long read would throw the worker out of the group.
+    """
+
+    async def on_rebalance(
+        self, assigned: Any, revoked: Any, newly_assigned: Any, generation_id: int = 0
+    ) -> None:
+        """Remember how many revocations there were when this recovery was asked for."""
+        self._revocations = self.app.consumer.revocations
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    async def _resume_streams(self, generation_id: int = 0) -> None:
+        app, consumer, revocations = self.app, self.app.consumer, self._revocations
+        assignment = consumer.assignment()
+
+        def overtaken() -> bool:
+            return bool(consumer.revocations != revocations or self.should_stop)
+
+        for lane in self.tables.lanes:
+            mine = {tp.partition for tp in assignment if tp.topic in lane.topics}
+            # `_wait` raises RebalanceAgain when the next assignment arrives meanwhile.
+            await self._wait(assign(lane, mine, overtaken))
+        await app.on_rebalance_complete.send()
+        consumer.resume_partitions(assignment)
+        await self._wait(consumer.perform_seek(), timeout=app.conf.broker_request_timeout)
+        if overtaken() or generation_id != app.consumer_generation_id:
+            log.warning("recovery of generation %d was overtaken by a rebalance", generation_id)
+            return
+        # No await from here to the resumed flow: nothing may come in between.
+        for lane in self.tables.lanes:
+            lane.resume()
+        self.completed.set()
+        app.flow_control.resume()
+        consumer.resume_flow()
+        await app._fetcher.maybe_start()
+        self.tables.on_actives_ready()
+        self.tables.on_standbys_ready()
+        app.on_rebalance_end()
+        log.info("ready: generation %d, %d partitions", generation_id, len(assignment))
+
+
+async def assign(lane: Lane, partitions: set[int], overtaken: Any) -> None:
+    """Drop what left; claim and read back what came.
+
+    A partition that stayed is not read again: had somebody claimed it meanwhile, our next transaction
+    would fail. Stops early, leaving what came unrecovered, once `overtaken()` is true.
+    """
+    table, writer = lane.table, lane.writer
+    for partition in set(table.partitions) - partitions:
+        del table.partitions[partition]
+        table.recovered.discard(partition)
+        await writer.release(partition)
+    fresh = partitions - table.recovered
+    if not fresh:
+        return
+    started = time.monotonic()
+    await asyncio.gather(*(writer.release(partition) for partition in fresh))
+    await asyncio.gather(*(writer.claim(partition) for partition in fresh))
+    claimed = time.monotonic()
+    for partition in fresh:
+        table.partitions[partition] = Partition()
+    count = await read_back(lane.bootstrap, table.changelog, fresh, table.restore, overtaken)
+    if overtaken():
+        return
+    for partition in fresh:
+        table.rebuild_timers(partition)
+    table.recovered |= fresh
+    log.info(
+        "recovered %s: partitions %s, %d records, claim %.2f s, read %.2f s",
+        table.changelog,
+        sorted(fresh),
+        count,
+        claimed - started,
+        time.monotonic() - claimed,
+    )
+
+
+class LaneTableManager(TableManager):
+    """Holds the lanes; stays empty for Faust, so no changelog is ever in a subscription."""
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self.lanes: list[Lane] = []
+
+    @property
+    def recovery(self) -> LaneRecovery:
+        """Our recovery service."""
+        if self._recovery is None:
+            self._recovery = LaneRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery

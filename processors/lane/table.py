@@ -1,0 +1,93 @@
+"""Rows and positions of the partitions that this process owns.
+
+What is in memory is durable: rows and positions change only after the transaction that holds them was
+committed. Rows stay decoded once touched; after recovery they wait as bytes until somebody needs them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from processors.lane import position as positions
+from processors.lane.position import POSITION_KEY, Position
+from processors.lane.timers import Timers
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowCodec:
+    """How rows become bytes and back, and when a row wants to be woken (ms, or None)."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+    wake_at: Callable[[Any], int | None]
+
+
+START: Final = Position()
+
+
+class Partition:
+    """Rows, position and timers of one owned partition number."""
+
+    __slots__ = ("position", "rows", "timers")
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, Any] = {}
+        self.position = START
+        self.timers = Timers()
+
+
+class LaneTable:
+    """All partitions of one lane. `changelog` is the topic that holds their rows and positions."""
+
+    def __init__(self, changelog: str, codec: RowCodec) -> None:
+        self.changelog = changelog
+        self.codec = codec
+        self.partitions: dict[int, Partition] = {}
+        self.recovered: set[int] = set()
+
+    def get(self, partition: int, key: bytes) -> Any | None:
+        """The row under `key`, or None. A row read for the first time since recovery is decoded now."""
+        rows = self.partitions[partition].rows
+        row = rows.get(key)
+        if type(row) is bytes:
+            row = rows[key] = self.codec.decode(row)
+        return row
+
+    def restore(self, partition: int, records: Iterable[Any]) -> None:
+        """Take in changelog records in offset order."""
+        owned = self.partitions[partition]
+        rows = owned.rows
+        for record in records:
+            if record.key == POSITION_KEY:
+                owned.position = positions.decode(record.value)
+            elif record.value is None:
+                rows.pop(record.key, None)
+            else:
+                rows[record.key] = record.value
+
+    def rebuild_timers(self, partition: int) -> None:
+        """Derive the timers of a freshly restored partition from its rows."""
+        owned = self.partitions[partition]
+        owned.timers = Timers()
+        for key in owned.rows:
+            due = self.codec.wake_at(self.get(partition, key))
+            if due is not None:
+                owned.timers.arm(key, due)
+
+    def arm(self, partition: int, key: bytes, row: Any | None) -> None:
+        """Note when a row wants to be woken; a deleted row never does."""
+        due = None if row is None else self.codec.wake_at(row)
+        self.partitions[partition].timers.arm(key, due)
+
+    def apply(self, partition: int, overlay: dict[bytes, Any], position: Position) -> None:
+        """Make a committed transaction visible."""
+        owned = self.partitions[partition]
+        owned.position = position
+        for key, row in overlay.items():
+            if row is None:
+                owned.rows.pop(key, None)
+            else:
+                owned.rows[key] = row
+            self.arm(partition, key, row)

@@ -1,0 +1,59 @@
+"""All settings of a process, in one table: environment variables with the prefix `OPTIN_`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from connectors.errors import Misconfigured
+
+
+class Settings(BaseSettings):
+    """What a worker needs to know. Times carry their unit in the name."""
+
+    model_config = SettingsConfigDict(env_prefix="OPTIN_", frozen=True, extra="ignore")
+
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma-separated")
+    clickhouse_url: SecretStr = Field(
+        SecretStr("http://default@127.0.0.1:8123/optin"), description="ClickHouse over HTTP, with user"
+    )
+    data: Path = Field(Path(".optin-data/live"), description="folder of everything kept on this machine")
+    definitions: Path | None = Field(None, description="folder of policy and journeys; shipped ones if unset")
+    clock: Literal["wall", "event"] = Field("wall", description="wall in production, event for replays")
+    instance: str | None = Field(None, description="stable name of this worker (static membership)")
+    session_timeout_s: float = Field(10.0, ge=3, description="a silent worker's partitions move after this")
+    transaction_timeout_s: float = Field(15.0, ge=5, description="longest open transaction at the broker")
+    chunk_records: int = Field(1_000, ge=1, le=10_000, description="records of one chunk")
+    window_chunks: int = Field(4, ge=1, le=64, description="unfinished chunks of one input partition")
+    group_chunks: int = Field(4, ge=1, le=64, description="chunks that share a transaction under load")
+    merge_records: int = Field(2_000, ge=1, description="records and dues of one event-clock transaction")
+    lease_s: float = Field(10.0, gt=0, description="longest time from the read barrier to the provider")
+    clock_skew_s: float = Field(2.0, ge=0, description="how far clocks of two workers may differ")
+    barrier_timeout_s: float = Field(10.0, gt=0, description="longest wait for consent to be folded")
+    stalled_s_max: float = Field(60.0, gt=5, description="lag without progress ends the process after this")
+    metrics_rows_max: int = Field(50_000, ge=1, description="rows of one ClickHouse insert")
+    metrics_wait_s: float = Field(1.0, gt=0, description="longest time a fact waits for its insert")
+    metrics_from_beginning: bool = Field(False, description="read everything again from offset 0")
+
+    @property
+    def ends_file(self) -> Path:
+        """Where the ends of bounded inputs are recorded (event clock)."""
+        return self.data / "ends.json"
+
+    @property
+    def pushes_file(self) -> Path:
+        """Where the console sender writes."""
+        return self.data / "pushes.jsonl"
+
+
+def read_settings() -> Settings:
+    """Read the environment. Raises `Misconfigured`, which names the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "OPTIN_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise Misconfigured(f"{name}: {first['msg']}") from error

@@ -1,0 +1,16 @@
+"""Names of the topics that our processors use; their configuration is in `schemas/topics.yaml`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PERMISSIONS: Final = "optin.permissions"
+TOKENS: Final = "optin.tokens"
+ACTIVITY: Final = "optin.activity"
+DECISIONS: Final = "optin.decisions"
+DELIVERIES: Final = "optin.deliveries"
+DEAD_LETTERS: Final = "optin.dead-letters"
+DEFINITIONS: Final = "optin.definitions"
+JOURNEYS_CHANGELOG: Final = "optin.journeys-subjects-changelog"
+CONSENT_CHANGELOG: Final = "optin.delivery-consent-changelog"
+SENDS_CHANGELOG: Final = "optin.delivery-sends-changelog"

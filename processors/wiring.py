@@ -1,0 +1,175 @@
+"""Builds the worker of a role from its parts: the one place where agents, lanes and vendors meet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from faust.types import TP
+
+from connectors.errors import Misconfigured
+from connectors.kafka.topics import partition_count
+from connectors.push.console import ConsoleSender
+from connectors.time_zones import zone_table
+from ledger.definitions import Definitions
+from processors.agents import reach_rows, subject_rows
+from processors.agents.consent_projector import consent_projector
+from processors.agents.journey_runner import journey_runner
+from processors.agents.metrics_streamer import MetricsStreamer, metrics_streamer
+from processors.agents.push_sender import Lease, PushSenderHandler, push_sender
+from processors.agents.reach_rows import ReachHandler
+from processors.agents.subject_rows import SubjectHandler
+from processors.definitions.archive import definitions_in_force
+from processors.lane.app import lane_app
+from processors.lane.changelog import Watermarks
+from processors.lane.lane import Lane
+from processors.lane.merge import RecordedEnds
+from processors.lane.table import LaneTable, RowCodec
+from processors.lane.transport import Fetch
+from processors.lane.watchdog import Watchdog
+from processors.lane.writer import TransactionalWriter
+from processors.settings import Settings
+from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, PERMISSIONS, SENDS_CHANGELOG
+
+BARRIER_POLL_S: Final = 0.01
+
+
+def wall_ms() -> int:
+    """Wall time in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Worker:
+    """The parts that every role's worker has."""
+
+    def __init__(self, role: str, settings: Settings) -> None:
+        self.role = role
+        self.settings = settings
+        self.app = lane_app(
+            f"optin.{role}",
+            settings.kafka_bootstrap,
+            session_timeout_s=settings.session_timeout_s,
+            instance=settings.instance,
+            fetch=Fetch(chunk_records=settings.chunk_records, window_chunks=settings.window_chunks),
+            from_beginning=role == "metrics" and settings.metrics_from_beginning,
+        )
+        self.watermarks = Watermarks(settings.kafka_bootstrap)
+        self.ends = RecordedEnds(settings.ends_file) if settings.clock == "event" else None
+        app, watermarks, stalled = self.app, self.watermarks, settings.stalled_s_max
+
+        @app.service  # type: ignore[untyped-decorator]
+        class Guard(Watchdog):
+            """This worker's watchdog."""
+
+            def __init__(self, **kwargs: Any) -> None:
+                super().__init__(app, watermarks, stalled, **kwargs)
+
+    def lane(self, name: str, changelog: str, rows: RowCodec) -> Lane:
+        """A lane of this role, with its own table and transactional ids."""
+        settings = self.settings
+        prefix = f"optin.{self.role}-{name}"
+        return Lane(
+            self.app,
+            name,
+            LaneTable(changelog, rows),
+            TransactionalWriter(settings.kafka_bootstrap, prefix, settings.transaction_timeout_s),
+            self.watermarks,
+            bootstrap=settings.kafka_bootstrap,
+            clock=wall_ms,
+            ends=self.ends,
+            group_chunks=settings.group_chunks,
+            merge_records=settings.merge_records,
+        )
+
+
+def journeys(settings: Settings) -> Any:
+    """consent_projector and journey_runner over one row per subject."""
+    definitions = _definitions(settings)
+    partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
+    worker = Worker("journeys", settings)
+    lane = worker.lane("subjects", JOURNEYS_CHANGELOG, subject_rows.ROWS)
+    handler = SubjectHandler(definitions, zone_table(), partitions)
+    consent_projector(worker.app, lane, handler)
+    journey_runner(worker.app, lane, handler)
+    return worker.app
+
+
+def delivery(settings: Settings) -> Any:
+    """Its own consent_projector, and push_sender.
+
+    By the wall clock they are two lanes, so that a slow provider never delays a revocation. By the event
+    clock they are one lane, whose merge is the barrier: consent is folded exactly up to the decision.
+    """
+    definitions = _definitions(settings)
+    worker = Worker("delivery", settings)
+    app = worker.app
+    consent_lane = worker.lane("consent", CONSENT_CHANGELOG, reach_rows.ROWS)
+    consent_projector(app, consent_lane, ReachHandler())
+    by_events = settings.clock == "event"
+
+    def reach_of(key: bytes, transaction: Any) -> Any:
+        if by_events:
+            return transaction.get(key)
+        return consent_lane.table.get(transaction.partition, key)
+
+    async def barrier(partition: int, permissions_next: int) -> bool:
+        if by_events:
+            return True
+        return await _folded(worker, partition, permissions_next)
+
+    handler = PushSenderHandler(
+        ConsoleSender(settings.pushes_file),
+        definitions.policy,
+        reach_of,
+        barrier,
+        Lease(settings.lease_s, settings.clock_skew_s),
+        wall_ms,
+    )
+    send_lane = consent_lane if by_events else worker.lane("sends", SENDS_CHANGELOG, reach_rows.ROWS)
+    push_sender(app, send_lane, handler)
+    return app
+
+
+def metrics(settings: Settings) -> Any:
+    """metrics_streamer into ClickHouse."""
+    from connectors.clickhouse.client import connect
+    from connectors.clickhouse.sink import FactSink
+
+    worker = Worker("metrics", settings)
+    sink = FactSink(connect(settings.clickhouse_url.get_secret_value()))
+    streamer = MetricsStreamer(worker.app, sink, settings.metrics_rows_max, settings.metrics_wait_s)
+    metrics_streamer(worker.app, streamer)
+    return worker.app
+
+
+ROLES: Final[dict[str, Callable[[Settings], Any]]] = {
+    "journeys": journeys,
+    "delivery": delivery,
+    "metrics": metrics,
+}
+"""All roles of processors; `optin worker ROLE` runs one."""
+
+
+def build(role: str, settings: Settings) -> Any:
+    """The Faust app of a role's worker. Raises `Misconfigured` for an unknown role."""
+    if role not in ROLES:
+        raise Misconfigured(f"{role} is no role; the roles are {', '.join(ROLES)}")
+    return ROLES[role](settings)
+
+
+def _definitions(settings: Settings) -> Definitions:
+    return asyncio.run(definitions_in_force(settings.kafka_bootstrap, settings.definitions))
+
+
+async def _folded(worker: Worker, partition: int, permissions_next: int) -> bool:
+    """Wait until consent is folded as far as permissions reach now, and as far as was cited."""
+    ends = await worker.watermarks.ends([(PERMISSIONS, partition)])
+    target = max(permissions_next, ends[PERMISSIONS, partition])
+    deadline = time.monotonic() + worker.settings.barrier_timeout_s
+    while worker.app.consumer.reached(TP(PERMISSIONS, partition)) < target:
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(BARRIER_POLL_S)
+    return True
