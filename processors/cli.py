@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from connectors.errors import OptinError
+from processors.commands import replay
 from processors.commands.worker import worker
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command()(worker)
+app.add_typer(replay.app, name="replay")
 
 
 @app.callback()

@@ -59,7 +59,7 @@ class Worker:
         self.ends = RecordedEnds(settings.ends_file) if settings.clock == "event" else None
         app, watermarks, stalled = self.app, self.watermarks, settings.stalled_s_max
 
-        @app.service  # type: ignore[untyped-decorator]
+        @app.service
         class Guard(Watchdog):
             """This worker's watchdog."""
 

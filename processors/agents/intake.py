@@ -10,12 +10,15 @@ from aiokafka.partitioner import murmur2
 from connectors import codec
 from connectors.errors import Poison
 from ledger.admission import rejection
-from ledger.facts import Fact, RecordDeadLettered, SubjectFact
+from ledger.facts import RecordDeadLettered, SubjectFact
 from ledger.ids import derived
 from processors.lane.transaction import Transaction
 from processors.topic_names import DEAD_LETTERS
 
 FIRST_APPENDED_HEADER: Final = "first_appended_ms"
+LETTER_KEY_BYTES_MAX: Final = 65_536
+LETTER_VALUE_BYTES_MAX: Final = 1_900_000
+"""A compressed record may unpack to more than any topic takes; its letter keeps the beginning."""
 _FIRST: Final = 0
 """Time of an unreadable record under the event clock: it never blocks and never waits."""
 
@@ -70,6 +73,8 @@ def misplaced(key: bytes, partition: int, partitions: int) -> bool:
 def dead_letter(refused: Refused, transaction: Transaction) -> None:
     """Emit the record's bytes, place and reason, on the same partition number."""
     record = refused.record
+    key = record.key and record.key[:LETTER_KEY_BYTES_MAX]
+    value = record.value and record.value[:LETTER_VALUE_BYTES_MAX]
     letter = RecordDeadLettered(
         event_id=derived("dead-letter", record.topic, str(record.partition), str(record.offset)),
         app="optin",
@@ -79,14 +84,9 @@ def dead_letter(refused: Refused, transaction: Transaction) -> None:
         partition=record.partition,
         offset=record.offset,
         appended_at=record.timestamp,
-        key=record.key,
-        value=record.value,
+        key=key,
+        value=value,
         reason=refused.reason,
         detail=refused.detail,
     )
-    transaction.emit(DEAD_LETTERS, record.key, codec.encode(letter))
-
-
-def encoded(fact: Fact) -> bytes:
-    """The fact's wire form."""
-    return codec.encode(fact)
+    transaction.emit(DEAD_LETTERS, key, codec.encode(letter))

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from connectors import codec
 from connectors.push.port import Outcome, Push, PushSender
@@ -215,7 +215,7 @@ def push_sender(app: Any, lane: Lane, handler: PushSenderHandler) -> None:
             lane.feed(chunk.message)
 
 
-def _is_send(fact: f.SubjectFact) -> bool:
+def _is_send(fact: f.SubjectFact) -> TypeGuard[f.PushDecided]:
     return isinstance(fact, f.PushDecided) and fact.verdict == "send"
 
 

@@ -268,9 +268,12 @@ class Lane:
                 heads.append((time_ms, record.offset, item))
             merge.add(chunk.topic, heads)
             runner.undone.append(chunk)
+        timers = self.table.partitions[partition].timers
         transaction = Transaction(self.table, partition, 0, eager_timers=True)
         if transaction.done:
-            return 60.0
+            if not merge.pending() and timers.next_due() is None:
+                return 60.0
+            transaction.done = False  # an input was extended after all
         blocked = self._merge(transaction, merge)
         if transaction.folded or transaction.done:
             await self._commit(transaction)

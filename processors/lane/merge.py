@@ -59,6 +59,10 @@ class Merge:
         """Queue read records of a topic, in offset order."""
         self._heads[topic].extend(heads)
 
+    def pending(self) -> bool:
+        """Whether any topic has a head."""
+        return any(self._heads.values())
+
     def first(self, position: Mapping[str, int]) -> tuple[str | None, bool]:
         """Name the topic whose head comes next, and whether the merge is blocked.
 

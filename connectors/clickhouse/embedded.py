@@ -1,0 +1,195 @@
+"""A real ClickHouse engine on this machine, without Docker.
+
+`python -m connectors.clickhouse.embedded DATA PORT` runs it: the engine (`chdb`) in a process of its
+own behind ClickHouse's HTTP interface, so every client speaks to it as to a server. Listens on the
+loopback address only and keeps everything in one data folder, which belongs to one such process at a
+time. Survives `kill -9`: the next start on the folder finds every acknowledged insert. Prints
+`READY port=N` when it answers (PORT 0: a free one).
+
+OPTIN_CLICKHOUSE_USERS      {"writer": "password", "analyst": "password"} asks for these passwords
+OPTIN_CLICKHOUSE_READERS    analyst,... names the users that may only read
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+
+from connectors import child
+from connectors.errors import Misconfigured, Transient
+from connectors.loopback import HOST, choose_port, free_port
+
+MODULE: Final = "connectors.clickhouse.embedded"
+DATABASE: Final = "optin"
+START_S: Final = 60.0
+"""How long a start may take; usually about 1 s."""
+STOP_S: Final = 15.0
+"""How long a clean stop may take before SIGKILL."""
+FINISH_S: Final = 5.0
+"""How long a stopping server waits for the statements that run."""
+ANSWER_S: Final = 5.0
+POLL_S: Final = 0.02
+LOG_LINES: Final = 15
+MISCONFIGURED_EXIT: Final = 78
+"""EX_CONFIG of sysexits.h: starting again won't help."""
+
+
+class _Port(msgspec.Struct, frozen=True):
+    port: int
+
+
+class EmbeddedClickHouse:
+    """A server process over the folder `data`; `start` and `stop` may be called again and again.
+
+    `port` 0: chosen free and remembered in the folder; once started, an object keeps to its port.
+    Usable as a context manager. The server is killed when the thread that called `start` ends (see
+    `connectors.leash`).
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        port: int = 0,
+        progress: Callable[[str], None] = lambda _: None,
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data = data.resolve()
+        self.log = log or self.data / "clickhouse.log"
+        self._asked = port
+        self._port = 0
+        self._progress = progress
+        self._env = dict(env or {})
+        self._process: child.Process | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where clients find our database; after `start`."""
+        if not self._port:
+            raise RuntimeError("start the server first")
+        return f"http://{HOST}:{self._port}/{DATABASE}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, None if it is not running."""
+        running = self._process is not None and self._process.poll() is None
+        return self._process.pid if running and self._process else None
+
+    def start(self) -> str:
+        """Start the server and wait until the engine answers; returns `url`. Idempotent.
+
+        Raises Misconfigured if another owner's server runs on this folder or a named port is taken,
+        and Transient, with the server's last words, if it ends or does not answer within `START_S`.
+        """
+        if self.pid is not None:
+            return self.url
+        self.data.mkdir(parents=True, exist_ok=True)
+        child.claim(self.data / "pid.json", "ClickHouse")
+        self._choose_port()
+        self._progress(f"Starting ClickHouse at {self.url}")
+        self._process = child.spawn(
+            child.python_module(MODULE, str(self.data), str(self._port)),
+            log=self.log,
+            pid_file=self.data / "pid.json",
+            env={**child.import_path(), **self._env},
+        )
+        deadline = time.monotonic() + START_S
+        while self.pid is not None and time.monotonic() < deadline:
+            if answers_query(f"http://{HOST}:{self._port}/"):
+                self._asked = self._port  # clients know it by now
+                return self.url
+            time.sleep(POLL_S)
+        words = child.last_lines(self.log, LOG_LINES)
+        failure = Misconfigured if self._process.poll() == MISCONFIGURED_EXIT else Transient
+        self.stop()
+        raise failure(f"ClickHouse did not start. Its last words ({self.log}):\n{words}")
+
+    def stop(self) -> None:
+        """End the server cleanly, within `STOP_S` and a kill. Idempotent."""
+        if self._process is not None:
+            child.stop(self._process, STOP_S)
+            self._process = None
+            (self.data / "pid.json").unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL), and wait until it is gone; for tests of crashes."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(child.KILL_S)
+
+    def _choose_port(self) -> None:
+        file = self.data / "ports.json"
+        try:
+            before = msgspec.json.decode(file.read_bytes(), type=_Port).port
+        except (OSError, msgspec.MsgspecError):
+            before = 0
+        self._port = choose_port(self._asked, before)
+        child.write_atomically(file, msgspec.json.encode(_Port(self._port)))
+
+
+def answers_query(url: str, timeout_s: float = ANSWER_S) -> bool:
+    """Whether a ClickHouse at `url` answers (a refused password is an answer too)."""
+    request = urllib.request.Request(f"{url.rstrip('/')}/?query=SELECT%201")  # noqa: S310 - http only
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+            return bool(answer.status == 200)  # noqa: PLR2004
+    except urllib.error.HTTPError as refused:
+        return "X-ClickHouse-Exception-Code" in refused.headers
+    except OSError:
+        return False
+
+
+def serve(data: Path, port: int) -> None:
+    """Serve `data` until SIGTERM or SIGINT; then let running statements finish, and close."""
+    from connectors.clickhouse.access import Access
+    from connectors.clickhouse.engine import Engine
+    from connectors.clickhouse.http_interface import Server
+
+    users = json.loads(os.environ.get("OPTIN_CLICKHOUSE_USERS") or "{}")
+    readers = os.environ.get("OPTIN_CLICKHOUSE_READERS", "").split(",")
+    engine = Engine(data)
+    server = Server(engine, port or free_port(), Access(users, frozenset(readers)))
+
+    def stop(*_: Any) -> None:
+        # From a thread: `shutdown` waits for the loop that this signal interrupted.
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    print(f"READY port={server.server_port}", flush=True)  # noqa: T201 - for whoever started us
+    server.serve_forever(poll_interval=0.1)
+    if server.wait_until_idle(FINISH_S):
+        engine.close()
+    sys.stdout.flush()
+    os._exit(0)  # threads of connections may still wait for their clients
+
+
+def main(argv: list[str]) -> None:
+    """Run `serve` from the command line; exits with 78 for what only a person can mend."""
+    try:
+        serve(Path(argv[0]), int(argv[1]))
+    except (Misconfigured, ValueError, IndexError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(MISCONFIGURED_EXIT) from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,254 @@
+"""Everything on one machine: embedded Kafka and ClickHouse, and the roles, under one supervisor.
+
+    with Stack(data, roles={"journeys": 2, "delivery": 1}) as stack:  # the servers answer
+        stack.start_roles()
+        stack.check()
+
+Servers that the environment names (OPTIN_KAFKA_BOOTSTRAP, OPTIN_CLICKHOUSE_URL) are used as they are,
+and only the rest is started. The data folder holds everything: `kafka/`, `clickhouse/`, `logs/`, and
+`stack.json`, which tells other processes (`optin status`, `optin down`) what runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, Self
+
+import msgspec
+
+from connectors import child
+from connectors.clickhouse.embedded import EmbeddedClickHouse
+from connectors.errors import Misconfigured
+from connectors.kafka.embedded import EmbeddedKafka
+from connectors.kafka.topics import apply_topics
+from processors.supervisor import PartStatus, Supervisor, Worker
+
+KAFKA_ENV: Final = "OPTIN_KAFKA_BOOTSTRAP"
+CLICKHOUSE_ENV: Final = "OPTIN_CLICKHOUSE_URL"
+PARTITIONS: Final = 8
+STATE_FILE: Final = "stack.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the two servers are: `host:port` of Kafka and the URL of our ClickHouse database."""
+
+    kafka_bootstrap: str
+    clickhouse_url: str
+
+
+Prepare = Callable[[Servers], object]
+"""A step between the servers and the roles, as migrating the tables or publishing definitions."""
+
+
+class StackState(msgspec.Struct, frozen=True):
+    """What `stack.json` holds. `ready`: all parts were started; times are ms since 1970."""
+
+    supervisor: child.Identity
+    kafka_bootstrap: str
+    clickhouse_url: str
+    started_at: int
+    ready: bool
+    parts: tuple[PartStatus, ...]
+
+
+def worker_command(role: str) -> list[str]:
+    """The command of one worker of a role."""
+    return child.python_module("processors.cli", "worker", role)
+
+
+def read_state(data: Path) -> StackState | None:
+    """What runs over the data folder, None if nothing does (an old file of a dead stack is nothing)."""
+    try:
+        state = msgspec.json.decode((data / STATE_FILE).read_bytes(), type=StackState)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return state if state.supervisor.alive() else None
+
+
+class Stack:
+    """The parts of one data folder; a context manager that starts the servers and ends everything.
+
+    `roles`: how many workers each role gets. `env`: added to the workers' environment. `prepare`: run
+    in order once the servers answer. `progress` hears a sentence before each step that takes time.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        roles: Mapping[str, int],
+        env: Mapping[str, str] | None = None,
+        prepare: Sequence[Prepare] = (),
+        progress: Callable[[str], None] = lambda _: None,
+        partitions: int = PARTITIONS,
+        replication: int = 1,
+        kafka_port: int = 0,
+        clickhouse_port: int = 0,
+        command: Callable[[str], Sequence[str]] = worker_command,
+    ) -> None:
+        self.data = data.resolve()
+        self._roles = dict(roles)
+        self._env = dict(env or {})
+        self._prepare = tuple(prepare)
+        self._progress = progress
+        self._partitions = partitions
+        self._replication = replication
+        self._command = command
+        self._ports = kafka_port, clickhouse_port
+        self._servers: Servers | None = None
+        self._supervisor: Supervisor | None = None
+        self._lock: IO[Any] | None = None
+        self._started_at = int(time.time() * 1e3)
+        self._ready = False
+        self._writing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self.start_servers()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def servers(self) -> Servers:
+        """Where the servers are; after `start_servers`."""
+        if self._servers is None:
+            raise RuntimeError("start the servers first")
+        return self._servers
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """`host:port` of Kafka; after `start_servers`."""
+        return self.servers.kafka_bootstrap
+
+    @property
+    def clickhouse_url(self) -> str:
+        """The URL of our ClickHouse database; after `start_servers`."""
+        return self.servers.clickhouse_url
+
+    def start_servers(self) -> Servers:
+        """Start Kafka, create the topics, start ClickHouse, and run `prepare`, in this order.
+
+        Raises Misconfigured if another stack has the data folder, and what the steps raise; then
+        everything that was started is ended.
+        """
+        self._claim_folder()
+        try:
+            self._supervisor = Supervisor(self._write_state)
+            kafka = os.environ.get(KAFKA_ENV) or self._start_kafka()
+            self._progress("Creating the topics")
+            asyncio.run(apply_topics(kafka, self._partitions, self._replication))
+            clickhouse = os.environ.get(CLICKHOUSE_ENV) or self._start_clickhouse()
+            self._servers = Servers(kafka, clickhouse)
+            for step in self._prepare:
+                step(self._servers)
+            self._write_state()
+        except BaseException:
+            self.stop()
+            raise
+        return self._servers
+
+    def start_roles(self) -> None:
+        """Start the workers of all roles, `<role>-<n>` each; they come up by themselves."""
+        assert self._supervisor is not None
+        for role, count in self._roles.items():
+            for number in range(count):
+                name = f"{role}-{number}"
+                self._progress(f"Starting {name}")
+                self._supervisor.start(name, self._worker(role, name))
+        self._ready = True
+        self._write_state()
+
+    def stop(self) -> None:
+        """End the roles, then ClickHouse, then Kafka, each within its bound. Idempotent."""
+        if self._supervisor is not None:
+            self._supervisor.stop()
+            self._supervisor = None
+        if self._lock is not None:
+            (self.data / STATE_FILE).unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def check(self) -> None:
+        """Raise PartFailed, with its last log lines, if a part ended again and again."""
+        assert self._supervisor is not None
+        self._supervisor.check()
+
+    def statuses(self) -> tuple[PartStatus, ...]:
+        """How the parts do, in the order in which they were started."""
+        return self._supervisor.statuses() if self._supervisor else ()
+
+    def pids(self) -> dict[str, int]:
+        """The processes that run now, by the name of the part (`kafka`, `journeys-0`)."""
+        return {status.name: status.pid for status in self.statuses() if status.pid is not None}
+
+    def log_of(self, part: str) -> Path:
+        """Where a part's output goes."""
+        return self.data / "logs" / f"{part}.log"
+
+    def _claim_folder(self) -> None:
+        self.data.mkdir(parents=True, exist_ok=True)
+        lock = (self.data / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            running = read_state(self.data)
+            whose = f" (process {running.supervisor.pid})" if running else ""
+            raise Misconfigured(
+                f"a stack already runs over {self.data}{whose}: stop it with `optin down`, or choose "
+                "another folder with --data."
+            ) from None
+        self._lock = lock
+
+    def _start_kafka(self) -> str:
+        assert self._supervisor is not None
+        kafka = EmbeddedKafka(
+            self.data / "kafka", self._ports[0], progress=self._progress, log=self.log_of("kafka")
+        )
+        self._progress("Starting Kafka")
+        self._supervisor.start("kafka", kafka)
+        return kafka.bootstrap
+
+    def _start_clickhouse(self) -> str:
+        assert self._supervisor is not None
+        clickhouse = EmbeddedClickHouse(
+            self.data / "clickhouse", self._ports[1], log=self.log_of("clickhouse")
+        )
+        self._progress("Starting ClickHouse")
+        self._supervisor.start("clickhouse", clickhouse)
+        return clickhouse.url
+
+    def _worker(self, role: str, name: str) -> Worker:
+        env = {
+            **child.import_path(),
+            "OPTIN_CLOCK": "wall",
+            **self._env,
+            KAFKA_ENV: self.kafka_bootstrap,
+            CLICKHOUSE_ENV: self.clickhouse_url,
+            "OPTIN_DATA": str(self.data),
+            "OPTIN_INSTANCE": name,
+        }
+        return Worker(self._command(role), env, self.log_of(name), self.data / "workers" / f"{name}.json")
+
+    def _write_state(self, statuses: Sequence[PartStatus] | None = None) -> None:
+        identity = child.Identity.of(os.getpid())
+        assert identity is not None
+        with self._writing:  # the supervisor's thread writes too
+            state = StackState(
+                supervisor=identity,
+                kafka_bootstrap=self._servers.kafka_bootstrap if self._servers else "",
+                clickhouse_url=self._servers.clickhouse_url if self._servers else "",
+                started_at=self._started_at,
+                ready=self._ready,
+                parts=tuple(self.statuses() if statuses is None else statuses),
+            )
+            child.write_atomically(self.data / STATE_FILE, msgspec.json.encode(state))
