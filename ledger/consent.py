@@ -130,6 +130,11 @@ def installation_key(app: str, installation: str) -> str:
     return f"{app}/{installation}"
 
 
+def installation_of(key: str) -> str:
+    """The installation of a key that `installation_key` made."""
+    return key.partition("/")[2]
+
+
 def effective_time(fact: f.Fact, appended_ms: int) -> int:
     """When the fact counts from: its own time, but never later than its first append."""
     return min(fact.occurred_at, appended_ms)

@@ -16,6 +16,7 @@ import msgspec
 
 from ledger import attribution
 from ledger import facts as f
+from ledger.consent import installation_of
 from ledger.definitions import Definitions, Journey, Match, held_out
 from ledger.gate import MARKETING, TRANSACTIONAL, WINDOW_MS_MAX, decide
 from ledger.ids import derived, short_hash
@@ -298,7 +299,7 @@ def _decide(
             snapshot=encode_snapshot(snapshot),
             permissions_next=setting.permissions_next,
             tokens_next=setting.tokens_next,
-            installations=decision.installations,
+            installations=tuple(map(installation_of, decision.installations)),
             items=candidate.left,
             title=push.title if sent else None,
             body=push.body if sent else None,

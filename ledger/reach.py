@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ledger import facts as f
-from ledger.consent import EMPTY, Consent, current_token, effective_time, evolve, token_id
+from ledger.consent import EMPTY, Consent, current_token, effective_time, evolve, installation_key, token_id
 from ledger.definitions import Policy
 from ledger.gate import TRANSACTIONAL
 from ledger.snapshot import consent_view
@@ -56,8 +56,10 @@ def fold(reach: Reach, fact: f.SubjectFact, appended_ms: int) -> Reach:
     return msgspec.structs.replace(reach, consent=consent, addresses=addresses)
 
 
-def late_refusal(reach: Reach, decision: f.PushDecided, key: str, policy: Policy, now: int) -> str | None:
-    """Why a decided push must not go to installation `key` after all, or None.
+def late_refusal(
+    reach: Reach, decision: f.PushDecided, installation: str, policy: Policy, now: int
+) -> str | None:
+    """Why a decided push must not go to `installation` after all, or None.
 
     Looks only at what can have changed since the gate: consent, token, and the time limit. Caps, quiet
     hours and holdout were settled by the decision, whose slot is reserved.
@@ -68,9 +70,10 @@ def late_refusal(reach: Reach, decision: f.PushDecided, key: str, policy: Policy
     transactional = decision.category == TRANSACTIONAL
     if not transactional and any(until < 0 or now < until for _, until in view.suppressions):
         return "suppressed"
-    installation = next((i for i in view.installations if i.key == key), None)
+    key = installation_key(decision.app, installation)
+    seen = next((i for i in view.installations if i.key == key), None)
     allowed = policy.transactional_permissions if transactional else policy.marketing_permissions
-    if installation is None or installation.permission not in allowed:
+    if seen is None or seen.permission not in allowed:
         return "permission"
     if address(reach, key) is None:
         return "token"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ledger import facts as f
-from ledger.consent import EMPTY, effective_time, evolve
+from ledger.consent import EMPTY, effective_time, evolve, installation_of
 from ledger.definitions import Policy
 from ledger.gate import decide
 from ledger.snapshot import consent_view, decode_snapshot
@@ -33,7 +33,10 @@ def objections(
         )
     if again.checks != decision.checks:
         found.append("the checks' results differ")
-    if again.installations != decision.installations or again.hold_until != decision.hold_until:
+    if (
+        tuple(map(installation_of, again.installations)) != decision.installations
+        or again.hold_until != decision.hold_until
+    ):
         found.append("the chosen installations or the end of the hold differ")
     limits = {"permissions": decision.permissions_next, "tokens": decision.tokens_next}
     consent = EMPTY

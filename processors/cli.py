@@ -5,27 +5,35 @@ from __future__ import annotations
 import sys
 
 import typer
-from rich.console import Console
 
 from connectors.errors import OptinError
+from processors import report
 from processors.commands import replay
+from processors.commands.demo import demo
+from processors.commands.explain import explain
+from processors.commands.verify import verify
 from processors.commands.worker import worker
 
 app = typer.Typer(
     name="optin",
     no_args_is_help=True,
     add_completion=False,
-    help="An event-sourced push opt-in ledger with stream processors.",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(worker)
+app.command()(demo)
 app.add_typer(replay.app, name="replay")
+app.command()(explain)
+app.command()(verify)
+app.command()(worker)
 
 
 @app.callback()
 def optin() -> None:
-    """An event-sourced push opt-in ledger with stream processors."""
+    """An event-sourced push opt-in ledger with stream processors.
+
+    Try `optin demo` first: it runs a simulated shop week on real parts and shows what came of it.
+    """
 
 
 def main() -> None:
@@ -33,7 +41,7 @@ def main() -> None:
     try:
         app()
     except OptinError as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}:[/red] {error}")
+        report.err.print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False)
         sys.exit(1)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeGuard
 from connectors import codec
 from connectors.push.port import Outcome, Push, PushSender
 from ledger import facts as f
+from ledger.consent import installation_key
 from ledger.definitions import Policy
 from ledger.ids import derived, push_id
 from ledger.reach import NOBODY, Reach, address, late_refusal
@@ -105,9 +106,10 @@ class PushSenderHandler:
     ) -> None:
         key = decision.subject.encode()
         reach = self._reach_of(key, transaction) or NOBODY
-        name = push_id(decision.decision_id, installation)
+        where = installation_key(decision.app, installation)
+        name = push_id(decision.decision_id, where)
         late = late_refusal(reach, decision, installation, self._policy, transaction.now)
-        to = address(reach, installation)
+        to = address(reach, where)
         if late is not None or to is None:
             withheld = f.PushWithheldLate(
                 **_envelope("withheld_late", name, decision, installation, transaction.now),

@@ -1,0 +1,136 @@
+"""`optin demo`: a simulated shop week through the whole path, and what people ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from connectors.datasets.shop_stories import ANNA
+from connectors.datasets.shop_week import SUBJECTS, SUBJECTS_MAX, opens, shop_week
+from connectors.errors import Misconfigured
+from processors import report
+from processors.attach import FOLDER
+from processors.bounded_run import INPUTS, BoundedRun, event_environment
+from processors.commands.explain import show
+from processors.history import history_of
+from processors.prepare import migrate_tables, publish
+from processors.stack import Stack
+from processors.topic_names import ACTIVITY, DEAD_LETTERS, DECISIONS, DELIVERIES
+
+MARKER: Final = "demo-data"
+"""A file that says: this folder was made by `optin demo`, which may make it anew."""
+
+TABLES: Final = (
+    (
+        "Consent now (view consent_current, counted)",
+        (
+            "SELECT platform, permission, count() AS installations, countIf(token_live) AS with_live_token"
+            " FROM consent_current WHERE installation != '' GROUP BY 1, 2 ORDER BY 1, 3 DESC"
+        ),
+    ),
+    (
+        "Opt-in by platform and context (view opt_in_rate, all days)",
+        (
+            "SELECT platform, context, sum(asked) AS asked, sum(authorized) AS authorized, sum(denied) AS denied,"
+            " round(sum(authorized) / (sum(authorized) + sum(denied)), 3) AS rate,"
+            " sum(provisional) AS provisional, sum(pre_granted) AS pre_granted"
+            " FROM opt_in_rate GROUP BY 1, 2 ORDER BY 1, 2"
+        ),
+    ),
+    (
+        "Decisions (view decisions_by_reason, all days)",
+        (
+            "SELECT journey, verdict, reason, sum(decisions) AS decisions"
+            " FROM decisions_by_reason GROUP BY 1, 2, 3 ORDER BY 4 DESC"
+        ),
+    ),
+    ("Journey funnel (view journey_funnel)", "SELECT * FROM journey_funnel ORDER BY day"),
+    ("Pushes (view push_outcomes)", "SELECT * FROM push_outcomes ORDER BY day"),
+)
+
+
+def demo(
+    data: Annotated[Path, typer.Option(help="Folder for the demo's data; made anew on each run.")] = FOLDER
+    / "demo",
+    subjects: Annotated[int, typer.Option(min=1, max=SUBJECTS_MAX, help="How many people.")] = SUBJECTS,
+) -> None:
+    """Run a simulated shop week on real parts and show what came of it.
+
+    Starts Kafka, ClickHouse and all roles, publishes a seeded week of a small shop (marked as simulated in
+    every fact's source), waits until all of it is decided and measured, and prints the tables that people
+    ask for, and one person's story. Stops cleanly; the data stays for `optin explain` and `optin sql`.
+    """
+    _make_anew(data)
+    with report.progress() as progress:
+        stack = Stack(
+            data,
+            roles={"journeys": 1, "delivery": 1, "metrics": 1},
+            env=event_environment(None),
+            prepare=[migrate_tables, publish(None)],
+            progress=progress,
+        )
+        with stack:
+            _run(stack, subjects, progress)
+            progress("Asking ClickHouse")
+            tables = [(title, *_query(stack.clickhouse_url, query)) for title, query in TABLES]
+            story = asyncio.run(history_of(stack.kafka_bootstrap, ANNA))
+            progress("Stopping")
+    report.out.print("[bold]A simulated shop week[/bold] (nobody in it is real)\n")
+    for title, columns, rows in tables:
+        report.out.print(report.table(title, columns, rows))
+        report.out.print()
+    report.out.print("[bold]One person's story[/bold] (optin explain demo-anna)\n")
+    show(ANNA, story, report.out)
+    report.out.print(f"\nThe data stays in {data}. Ask on:", highlight=False)
+    for command in (f"optin explain {ANNA}", 'optin sql "SELECT * FROM push_outcomes"', "optin verify"):
+        report.out.print(f"  {command}", highlight=False)
+
+
+def _run(stack: Stack, subjects: int, progress: report.Progress) -> None:
+    progress("Making up the week")
+    week = shop_week(subjects)
+    run = BoundedRun(stack, progress)
+    run.refuse_used_topics()
+    run.publish(week.permissions, "permissions")
+    run.publish(week.tokens, "tokens")
+    run.publish(week.activity, "activity")
+    ends = run.record_ends(INPUTS)
+    stack.start_roles()
+    run.finish_journeys(ends)
+    ends |= run.record_ends([DECISIONS])
+    run.finish_delivery({topic: ends[topic] for topic in ends if topic != ACTIVITY})
+    # Opens name pushes, so they come after the pushes; journeys credits them on top of the week.
+    accepted = [
+        (push.subject, push.app, push.installation, push.push_id, push.occurred_at) for push in run.accepted()
+    ]
+    run.publish(opens(accepted), "opens")
+    ends |= run.record_ends([ACTIVITY])
+    run.finish_journeys({topic: ends[topic] for topic in INPUTS})
+    ends |= run.record_ends([DELIVERIES, DEAD_LETTERS])
+    run.finish_metrics(ends)
+
+
+def _query(url: str, query: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    from connectors.clickhouse.client import connect
+
+    client = connect(url)
+    try:
+        result = client.query(query)
+        return tuple(result.column_names), [tuple(row) for row in result.result_rows]
+    finally:
+        client.close()
+
+
+def _make_anew(data: Path) -> None:
+    if data.exists() and any(data.iterdir()):
+        if not (data / MARKER).exists():
+            raise Misconfigured(
+                f"{data} was not made by `optin demo`, so it is left alone: choose another --data"
+            )
+        shutil.rmtree(data)
+    data.mkdir(parents=True, exist_ok=True)
+    (data / MARKER).write_text("Made by `optin demo`, which makes it anew on each run.\n")

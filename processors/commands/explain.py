@@ -1,0 +1,94 @@
+"""`optin explain SUBJECT`: why somebody was or wasn't sent a push, fact by fact."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from connectors.errors import Misconfigured
+from ledger import facts as f
+from ledger.explain import explain as explain_consent
+from processors import report
+from processors.attach import servers
+from processors.history import History, history_of
+
+
+def explain(
+    subject: Annotated[str, typer.Argument(help="The subject's id, as the app backend chose it.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
+    ] = None,
+) -> None:
+    """Show what is known of one person, and why each push was or wasn't sent.
+
+    Prints the consent state with the fact behind each part, open journeys, and each decision with every
+    check of the gate. Everything is folded anew from the ledger's topics.
+    """
+    with report.progress() as progress, servers(data, progress) as found:
+        progress(f"Reading the ledger of {subject}")
+        history = asyncio.run(history_of(found.kafka_bootstrap, subject))
+    if not history.known:
+        raise Misconfigured(f"nothing is recorded of subject {subject}: check the id and the data folder")
+    show(subject, history, report.out)
+
+
+def show(subject: str, history: History, out: Console) -> None:
+    """Print a subject's history."""
+    _, parts = explain_consent((fact, appended_ms) for fact, _, _, appended_ms in history.ledger)
+    out.print(f"[bold]{subject}[/bold]", highlight=False)
+    out.print(
+        report.table(
+            "Consent, and the fact behind each part",
+            ("part", "value", "since", "fact", "source"),
+            [(p.name, p.value, at(p.fact.occurred_at), type(p.fact).__name__, p.fact.source) for p in parts],
+        )
+    )
+    _show_journeys(history, out)
+    for decision in history.decisions:
+        _show_decision(decision, history, out)
+
+
+def _show_journeys(history: History, out: Console) -> None:
+    open_rows = [
+        (i.journey, at(i.due), ", ".join(i.items)) for i in (history.row.instances if history.row else ())
+    ]
+    held = [
+        (c.journey, at(c.hold_until), ", ".join(c.left)) for c in (history.row.held if history.row else ())
+    ]
+    if open_rows:
+        out.print(report.table("Open journeys", ("journey", "due", "items"), open_rows))
+    if held:
+        out.print(report.table("Held candidates", ("journey", "decided again", "items"), held))
+    if not open_rows and not held:
+        out.print("No journey is open and no candidate is held.")
+
+
+def _show_decision(decision: f.PushDecided, history: History, out: Console) -> None:
+    verdict = decision.verdict if decision.reason is None else f"{decision.verdict}: {decision.reason}"
+    if decision.hold_until is not None:
+        verdict += f" until {at(decision.hold_until)}"
+    out.print(
+        f"\n[bold]{at(decision.occurred_at)}[/bold]  {decision.journey}/{decision.step}  "
+        f"[bold]{verdict}[/bold]  (decision {decision.decision_id[:8]}, revision {decision.revision})",
+        highlight=False,
+    )
+    out.print(f"  items: {', '.join(decision.items) or 'none left'}", highlight=False)
+    for check in decision.checks:
+        mark = "[green]pass[/green]" if check.passed else "[red]FAIL[/red]"
+        detail = f"  {check.detail}" if check.detail else ""
+        out.print(f"  {mark}  {check.name:<18}{detail}", highlight=False)
+    for fact in history.deliveries:
+        if fact.decision_id == decision.decision_id and decision.verdict == "send":
+            out.print(
+                f"  {at(fact.occurred_at)}  {type(fact).__name__}  to {fact.installation}", highlight=False
+            )
+
+
+def at(ms: int) -> str:
+    """An instant as people read it, in UTC."""
+    return datetime.fromtimestamp(ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,69 @@
+"""`optin verify`: derive every recorded decision again, from its snapshot and from the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from connectors.kafka.topics import partition_count
+from connectors.time_zones import zone_table
+from ledger.definitions import Policy
+from ledger.verify import LedgerFact, objections
+from processors import report
+from processors.attach import servers
+from processors.definitions.archive import Archive, read_archive
+from processors.history import decisions_of, ledger_of
+from processors.topic_names import PERMISSIONS
+
+SHOWN_MAX: Final = 20
+
+
+def verify(
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
+    ] = None,
+) -> None:
+    """Check that every decision can be derived again.
+
+    For each recorded decision: the gate, asked with the recorded inputs, policy and time, gives the recorded
+    verdict; and the consent among those inputs equals a fold of the ledger up to the cited offsets.
+    Exits with 1, and names the decisions, if one can't.
+    """
+    checked = 0
+    found: list[tuple[str, int, str]] = []
+    with report.progress() as progress, servers(data, progress) as where:
+        bootstrap = where.kafka_bootstrap
+        archive = asyncio.run(read_archive(bootstrap))
+        for partition in range(asyncio.run(partition_count(bootstrap, PERMISSIONS))):
+            progress(f"Verifying: partition {partition}, {checked:,} decisions so far")
+            count, objected = asyncio.run(verify_partition(bootstrap, partition, archive))
+            checked += count
+            found += objected
+    for decision_id, revision, objection in found[:SHOWN_MAX]:
+        report.out.print(f"{decision_id} revision {revision}: {objection}", highlight=False)
+    report.out.print(f"{checked:,} decisions checked, {len(found):,} objections", highlight=False)
+    if found:
+        raise typer.Exit(1)
+
+
+async def verify_partition(
+    bootstrap: str, partition: int, archive: Archive
+) -> tuple[int, list[tuple[str, int, str]]]:
+    """Check all decisions of one partition: how many, and (decision id, revision, objection) of bad ones."""
+    ledger: dict[str, list[LedgerFact]] = defaultdict(list)
+    for fact in await ledger_of(bootstrap, partition):
+        ledger[fact[0].subject].append(fact)
+    found: list[tuple[str, int, str]] = []
+    decisions = await decisions_of(bootstrap, partition)
+    for decision in decisions:
+        policy = archive.get(decision.policy_version)
+        if not isinstance(policy, Policy):
+            said = [f"the body of policy {decision.policy_version} is not on optin.definitions"]
+        else:
+            said = objections(decision, policy, zone_table(), ledger[decision.subject])
+        found += [(decision.decision_id, decision.revision, objection) for objection in said]
+    return len(decisions), found
