@@ -26,7 +26,7 @@ STOP_S: Final = 10.0
 """How long a process may take to end by itself after SIGTERM, before SIGKILL."""
 KILL_S: Final = 10.0
 """How long the kernel may take to end a killed process."""
-DYING_S: Final = 2.0
+DYING_S: Final = 1.0
 """How long we look whether a process that is in the way is just ending."""
 POLL_S: Final = 0.02
 LOG_BYTES_MAX: Final = 8 << 20

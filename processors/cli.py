@@ -9,6 +9,7 @@ import typer
 from connectors.errors import OptinError
 from processors import report
 from processors.commands import replay
+from processors.commands.bench import bench
 from processors.commands.demo import demo
 from processors.commands.explain import explain
 from processors.commands.verify import verify
@@ -26,6 +27,7 @@ app.add_typer(replay.app, name="replay")
 app.command()(explain)
 app.command()(verify)
 app.command()(worker)
+app.command()(bench)
 
 
 @app.callback()

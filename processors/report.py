@@ -15,7 +15,10 @@ from rich.table import Table
 LINE_EVERY_S: Final = 2.0
 """Without a terminal, a line of progress at most this often (but every new kind of step)."""
 
-out: Final = Console()
+WIDTH: Final = 120
+"""Columns where the output is no terminal (a pipe, a file)."""
+
+out: Final = Console(width=None if sys.stdout.isatty() else WIDTH)
 err: Final = Console(stderr=True)
 
 
@@ -55,7 +58,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     shown = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         numbers = all(isinstance(row[index], int | float) for row in rows)
-        shown.add_column(column, justify="right" if numbers and rows else "left")
+        shown.add_column(column, justify="right" if numbers and rows else "left", overflow="fold")
     for row in rows:
         shown.add_row(*("" if value is None else _text(value) for value in row))
     return shown

@@ -126,6 +126,7 @@ def delivery(settings: Settings) -> Any:
         barrier,
         Lease(settings.lease_s, settings.clock_skew_s),
         wall_ms,
+        by_events=by_events,
     )
     send_lane = consent_lane if by_events else worker.lane("sends", SENDS_CHANGELOG, reach_rows.ROWS)
     push_sender(app, send_lane, handler)

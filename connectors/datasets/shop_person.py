@@ -251,15 +251,18 @@ class _Person:
             dead = token_id(PROVIDER, f"demo-{self.installation}-1")
             gone = self.later(self.token_at, HOUR_MS, 4 * DAY_MS)
             write(f.TokenInvalidated, gone, SERVER, **here, token_id=dead, reason="unregistered")
-        if self.says(0.008):
-            at = self.later(START_MS, DAY_MS, 6 * DAY_MS)
-            write(f.SubjectSuppressed, at, SERVER, reason="complaint")
+        if self.says(0.012):
+            at = self.later(START_MS, DAY_MS, 5 * DAY_MS)
+            reason = "complaint" if self.says(0.5) else "support_case"
+            write(f.SubjectSuppressed, at, SERVER, reason=reason)
+            if reason == "support_case" and self.says(0.7):
+                write(f.SubjectReleased, self.later(at, HOUR_MS, DAY_MS), SERVER, reason=reason)
         if self.says(0.004):
             write(f.SubjectErased, self.later(START_MS, DAY_MS, 7 * DAY_MS), SERVER)
 
     def prefer(self, since: int) -> None:
         write = self.diary.write
-        at = self.later(since, MINUTE_MS, 2 * DAY_MS)
+        at = self.later(since, MINUTE_MS, DAY_MS)
         if self.says(0.04):
             write(f.TopicUnsubscribed, at, topic=TOPIC)
             if self.says(0.25):
@@ -272,8 +275,8 @@ class _Person:
             start, _, end = self.pick(QUIET).partition(" ")
             at += SECOND_MS
             write(f.QuietHoursChosen, at, start_minute=int(start), end_minute=int(end))
-        if self.says(0.03):
+        if self.says(0.04):
             until = at + 2 * DAY_MS if self.says(0.5) else None
             write(f.MarketingPaused, at, until=until)
-            if until is None and self.says(0.5):
-                write(f.MarketingResumed, self.later(at, HOUR_MS, 3 * DAY_MS))
+            if until is None and self.says(0.6):
+                write(f.MarketingResumed, self.later(at, HOUR_MS, 2 * DAY_MS))

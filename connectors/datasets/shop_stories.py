@@ -98,7 +98,9 @@ def _anna(end_ms: int) -> Diary:
     phone.viewed(_at(4, 20, 35), "boots-1", "shoes")
     phone.carted(_at(4, 20, 40), "boots-3", "shoes")  # due 22:40 in Berlin: held until Thursday 08:00
     phone.ordered(_at(5, 7, 31), "boots-3", 11_900)  # half an hour after the push, which she opened
-    phone.diary.write(f.PermissionRevoked, _at(6, 18, 0), installation=phone.installation, cause="os_settings")
+    phone.diary.write(
+        f.PermissionRevoked, _at(6, 18, 0), installation=phone.installation, cause="os_settings"
+    )
     phone.opened(_at(7, 10, 5))
     phone.carted(_at(7, 10, 10), "scarf-9", "accessories")  # due 12:10 in Berlin: withheld, permission
     return phone.diary

@@ -78,7 +78,8 @@ def opens(accepted: Iterable[Accepted], seed: int = SEED) -> list[f.PushOpened]:
             occurred_at=opened_at,
             source=DEVICE,
             subject=subject,
-            installation=installation,
+            # Decisions name an installation by its key, deliveries may too; an app knows the plain id.
+            installation=installation.removeprefix(f"{app}/"),
             push_id=push_id,
         )
     return sorted(found.values(), key=lambda fact: (fact.occurred_at, fact.push_id))

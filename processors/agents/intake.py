@@ -60,9 +60,8 @@ def first_append(record: Any) -> int:
     """When the broker first took the fact in (ms): its header where it was appended again, else now."""
     for name, value in record.headers:
         if name == FIRST_APPENDED_HEADER and value.isdigit():
-            return min(int(value), record.timestamp)
-    timestamp: int = record.timestamp
-    return timestamp
+            return int(min(int(value), record.timestamp))
+    return int(record.timestamp)
 
 
 def misplaced(key: bytes, partition: int, partitions: int) -> bool:

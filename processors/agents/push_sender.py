@@ -57,6 +57,8 @@ class Ready:
     installation: str
     push: Push
     attempt: int
+    at: int
+    """When it was attempted, by the clock that decided (ms)."""
 
 
 class PushSenderHandler:
@@ -70,13 +72,17 @@ class PushSenderHandler:
         barrier: Barrier,
         lease: Lease,
         wall_ms: Callable[[], int],
+        *,
+        by_events: bool = False,
     ) -> None:
+        """`by_events`: outcomes are dated by their attempt, not by when they came in."""
         self._sender = sender
         self._policy = policy
         self._reach_of = reach_of
         self._barrier = barrier
         self._lease = lease
         self._wall_ms = wall_ms
+        self._by_events = by_events
         self._lease_started: dict[int, float] = {}
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
@@ -134,7 +140,7 @@ class PushSenderHandler:
         row = Attempt(name, decision.subject, decision.app, decision.decision_id, installation, attempt, ends)
         transaction.put(attempt_key(name), row)
         push = Push(name, decision.app, provider, token, decision.title or "", decision.body or "")
-        transaction.effect(Ready(decision, installation, push, attempt))
+        transaction.effect(Ready(decision, installation, push, attempt, transaction.now))
 
     async def after(self, partition: int, effects: list[Ready]) -> list[tuple[Ready, Outcome | None]]:
         """Hand committed attempts over; None means: the lease ended before, look again."""
@@ -158,29 +164,30 @@ class PushSenderHandler:
         """Record what became of an attempt, or attempt again what was never handed over."""
         ready, outcome = result
         decision, installation, name = ready.decision, ready.installation, ready.push.push_id
+        at = ready.at if self._by_events else transaction.now
         if outcome is None:
             if ready.attempt < ATTEMPTS_MAX:
                 self._attempt(decision, installation, ready.attempt + 1, transaction)
                 return
             late = f.PushWithheldLate(
-                **_envelope("withheld_late", name, decision, installation, transaction.now), reason="expired"
+                **_envelope("withheld_late", name, decision, installation, at), reason="expired"
             )
             fact: f.DeliveryFact = late
         elif outcome.kind == "accepted":
             fact = f.PushAccepted(
-                **_envelope("accepted", name, decision, installation, transaction.now),
+                **_envelope("accepted", name, decision, installation, at),
                 provider=ready.push.provider,
             )
         elif outcome.kind == "rejected":
             fact = f.PushRejected(
-                **_envelope("rejected", name, decision, installation, transaction.now),
+                **_envelope("rejected", name, decision, installation, at),
                 provider=ready.push.provider,
                 error_class=outcome.error_class,
                 error=outcome.error,
             )
         else:
             fact = f.PushOutcomeUnknown(
-                **_envelope("unknown", name, decision, installation, transaction.now), reason=outcome.error
+                **_envelope("unknown", name, decision, installation, at), reason=outcome.error
             )
         transaction.emit(DELIVERIES, decision.subject.encode(), codec.encode(fact))
         transaction.put(attempt_key(name), None)

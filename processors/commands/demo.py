@@ -35,7 +35,8 @@ TABLES: Final = (
     (
         "Opt-in by platform and context (view opt_in_rate, all days)",
         (
-            "SELECT platform, context, sum(asked) AS asked, sum(authorized) AS authorized, sum(denied) AS denied,"
+            "SELECT platform, context, sum(asked) AS asked,"
+            " sum(authorized) AS authorized, sum(denied) AS denied,"
             " round(sum(authorized) / (sum(authorized) + sum(denied)), 3) AS rate,"
             " sum(provisional) AS provisional, sum(pre_granted) AS pre_granted"
             " FROM opt_in_rate GROUP BY 1, 2 ORDER BY 1, 2"

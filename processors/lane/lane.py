@@ -337,7 +337,8 @@ class Lane:
             if not effects or self.hooks.after is None or self.hooks.conclude is None:
                 return
             results = await self.hooks.after(partition, effects)
-            transaction = Transaction(self.table, partition, transaction.now)
+            now = self._clock() if self._ends is None else transaction.now
+            transaction = Transaction(self.table, partition, now)
             for result in results:
                 self.hooks.conclude(result, transaction)
 
