@@ -1,7 +1,8 @@
 """Attribution: which sent push an open or an order belongs to.
 
 An open names its push. An order goes to the last push before it, if that was sent within the journey's
-attribution window; one push is credited at most one open and one order (the first).
+attribution window (every decision carries it, so that reports can apply the same rule); one push is
+credited at most one open and one order (the first).
 """
 
 from __future__ import annotations

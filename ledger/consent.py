@@ -11,7 +11,7 @@ Times are milliseconds, already capped at the fact's first append (`effective_ti
 from __future__ import annotations
 
 import hashlib
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias, assert_never
 
 import msgspec
 
@@ -31,6 +31,14 @@ REFUSALS: Final = frozenset({"denied", "not_determined"})
 
 REGISTERS: Final = ("device_counted", "device", "server", "import")
 """The clocks: a device that numbers its facts, one that doesn't, app backends, back-fills."""
+
+_FIELDS: Final = {"device": "device", "server": "server", "import": "imported"}
+"""Where an installation keeps the registers that go by time."""
+
+PermissionFact: TypeAlias = (
+    f.PermissionGranted | f.PermissionDenied | f.PermissionRevoked | f.PermissionObserved
+)
+"""The facts that say something about permission."""
 
 _PRIVACY: Final = {name: len(f.PERMISSIONS) - rank for rank, name in enumerate(f.PERMISSIONS)}
 
@@ -170,14 +178,8 @@ def evolve(consent: Consent, fact: f.SubjectFact, at: int) -> Consent:
     if consent.erased_at is not None:
         return consent
     match fact:
-        case f.PermissionGranted():
-            return _speak(consent, fact, fact.installation, fact.level, at, "")
-        case f.PermissionDenied():
-            return _speak(consent, fact, fact.installation, "denied", at, "")
-        case f.PermissionRevoked():
-            return _speak(consent, fact, fact.installation, "denied", at, fact.cause)
-        case f.PermissionObserved():
-            return _speak(consent, fact, fact.installation, fact.permission, at, "observed")
+        case f.PermissionGranted() | f.PermissionDenied() | f.PermissionRevoked() | f.PermissionObserved():
+            return _speak(consent, fact, at)
         case f.InstallationSeen():
             return _seen(consent, fact, at)
         case f.TokenRegistered():
@@ -271,30 +273,45 @@ def _seen(consent: Consent, fact: f.InstallationSeen, at: int) -> Consent:
     return _with(consent, key, seen)
 
 
-def _speak(
-    consent: Consent, fact: f.Fact, installation: str, permission: str, at: int, cause: str
-) -> Consent:
-    key, known = _installation(consent, fact, installation)
+def spoken(fact: PermissionFact) -> tuple[str, str]:
+    """What a fact says about permission: (permission, cause)."""
+    match fact:
+        case f.PermissionGranted(level=word):
+            said = word, ""
+        case f.PermissionDenied():
+            said = "denied", ""
+        case f.PermissionRevoked(cause=cause):
+            said = "denied", cause
+        case f.PermissionObserved(permission=word):
+            said = word, "observed"
+        case _:
+            assert_never(fact)
     # An unknown word (a newer app's) is read as the most private one.
-    spoken = permission if permission in _PRIVACY else "denied"
+    return said if said[0] in _PRIVACY else ("denied", said[1])
+
+
+def register_of(fact: f.Fact) -> str:
+    """Which of `REGISTERS` a fact writes to."""
     origin = fact.source.partition(":")[0]
-    if origin == "device" and fact.sequence is not None:
-        word = Register(spoken, at, fact.sequence, cause)
+    if origin == "device":
+        return "device" if fact.sequence is None else "device_counted"
+    return "import" if origin == "import" else "server"
+
+
+def _speak(consent: Consent, fact: PermissionFact, at: int) -> Consent:
+    key, known = _installation(consent, fact, fact.installation)
+    permission, cause = spoken(fact)
+    register = register_of(fact)
+    if register == "device_counted":
+        word = Register(permission, at, fact.sequence or 0, cause)
         if _counted_key(known.device_counted) >= _counted_key(word):
             return consent
         return _with(consent, key, msgspec.structs.replace(known, device_counted=word))
-    word = Register(spoken, at, -1, cause)
-    if origin == "import":
-        if _timed_key(known.imported) >= _timed_key(word):
-            return consent
-        return _with(consent, key, msgspec.structs.replace(known, imported=word))
-    if origin == "device":
-        if _timed_key(known.device) >= _timed_key(word):
-            return consent
-        return _with(consent, key, msgspec.structs.replace(known, device=word))
-    if _timed_key(known.server) >= _timed_key(word):
+    word = Register(permission, at, -1, cause)
+    field = _FIELDS[register]
+    if _timed_key(getattr(known, field)) >= _timed_key(word):
         return consent
-    return _with(consent, key, msgspec.structs.replace(known, server=word))
+    return _with(consent, key, msgspec.structs.replace(known, **{field: word}))
 
 
 def _timed_key(word: Register | None) -> tuple[int, int, str]:

@@ -303,6 +303,7 @@ class PushDecided(SubjectFact, frozen=True, kw_only=True):
     items: tuple[str, ...] = ()
     title: str | None = None
     body: str | None = None
+    attribution_ms: int = 0
 
 
 # -- deliveries ------------------------------------------------------------------------------------

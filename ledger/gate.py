@@ -16,7 +16,7 @@ from typing import Final
 from ledger.definitions import Policy
 from ledger.facts import CheckResult
 from ledger.snapshot import InstallationView, Snapshot
-from ledger.time_zones import DAY_MS, ZoneTable, calendar_key, next_open
+from ledger.time_zones import DAY_MS, ZoneTable, as_text, calendar_key, next_open
 
 MARKETING: Final = "marketing"
 TRANSACTIONAL: Final = "transactional"
@@ -149,7 +149,7 @@ def _paused(q: Question) -> tuple[bool, str]:
     until = q.snapshot.consent.pause_until
     if until is None:
         return True, ""
-    return 0 <= until <= q.now, "without an end" if until < 0 else f"until {until}"
+    return 0 <= until <= q.now, "without an end" if until < 0 else f"until {as_text(until)}"
 
 
 def _unknown_time_zone(q: Question) -> tuple[bool, str]:
@@ -184,7 +184,7 @@ def _quiet_hours(q: Question) -> tuple[bool, str]:
         return _EXEMPT
     if not q.zones or q.open_at is None:
         return False, "no common open time"
-    return q.open_at <= q.now, "" if q.open_at <= q.now else f"until {q.open_at}"
+    return q.open_at <= q.now, "" if q.open_at <= q.now else f"until {as_text(q.open_at)}"
 
 
 def _holdout(q: Question) -> tuple[bool, str]:

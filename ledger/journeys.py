@@ -303,6 +303,7 @@ def _decide(
             items=candidate.left,
             title=push.title if sent else None,
             body=push.body if sent else None,
+            attribution_ms=journey.attribution_ms,
         )
     )
     if decision.hold_until is not None:

@@ -45,6 +45,11 @@ def local(at: int, zone: tzinfo) -> datetime:
     return (_EPOCH + timedelta(milliseconds=at)).astimezone(zone)
 
 
+def as_text(at: int) -> str:
+    """An instant as people read it, to the second, in UTC."""
+    return local(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def offset_ms(at: int, zone: tzinfo) -> int:
     """What to add to UTC to get the local time of `zone` at `at`."""
     offset = local(at, zone).utcoffset()

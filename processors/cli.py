@@ -8,10 +8,14 @@ import typer
 
 from connectors.errors import OptinError
 from processors import report
-from processors.commands import replay
+from processors.commands import replay, topics
 from processors.commands.bench import bench
 from processors.commands.demo import demo
+from processors.commands.doctor import doctor
 from processors.commands.explain import explain
+from processors.commands.migrate import migrate
+from processors.commands.sql import sql
+from processors.commands.up import down, status, up
 from processors.commands.verify import verify
 from processors.commands.worker import worker
 
@@ -22,12 +26,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+# The order is that of --help: try it, run it, ask it, operate it.
 app.command()(demo)
 app.add_typer(replay.app, name="replay")
+app.command()(up)
+app.command()(status)
+app.command()(down)
 app.command()(explain)
+app.command()(sql)
 app.command()(verify)
+app.add_typer(topics.app, name="topics")
+app.command()(migrate)
 app.command()(worker)
 app.command()(bench)
+app.command()(doctor)
 
 
 @app.callback()

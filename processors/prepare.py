@@ -11,10 +11,9 @@ from processors.stack import Prepare, Servers
 
 def migrate_tables(servers: Servers) -> None:
     """Bring ClickHouse's tables and views up to date."""
-    from connectors.clickhouse.client import connect
     from connectors.clickhouse.migrate import migrate
 
-    migrate(connect(servers.clickhouse_url))
+    migrate(servers.clickhouse_url)
 
 
 def publish(folder: Path | None) -> Prepare:

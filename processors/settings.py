@@ -20,6 +20,8 @@ class Settings(BaseSettings):
     clickhouse_url: SecretStr = Field(
         SecretStr("http://default@127.0.0.1:8123/optin"), description="ClickHouse over HTTP, with user"
     )
+    partitions: int = Field(8, ge=1, le=1_000, description="partitions of topics when they are created")
+    replication: int = Field(1, ge=1, le=9, description="copies of each partition when topics are created")
     data: Path = Field(Path(".optin-data/live"), description="folder of everything kept on this machine")
     definitions: Path | None = Field(None, description="folder of policy and journeys; shipped ones if unset")
     clock: Literal["wall", "event"] = Field("wall", description="wall in production, event for replays")

@@ -28,11 +28,11 @@ from connectors.clickhouse.embedded import EmbeddedClickHouse
 from connectors.errors import Misconfigured
 from connectors.kafka.embedded import EmbeddedKafka
 from connectors.kafka.topics import apply_topics
+from processors.settings import read_settings
 from processors.supervisor import PartStatus, Supervisor, Worker
 
 KAFKA_ENV: Final = "OPTIN_KAFKA_BOOTSTRAP"
 CLICKHOUSE_ENV: Final = "OPTIN_CLICKHOUSE_URL"
-PARTITIONS: Final = 8
 STATE_FILE: Final = "stack.json"
 
 
@@ -78,6 +78,7 @@ class Stack:
 
     `roles`: how many workers each role gets. `env`: added to the workers' environment. `prepare`: run
     in order once the servers answer. `progress` hears a sentence before each step that takes time.
+    `partitions`: of topics that are created now; OPTIN_PARTITIONS without.
     """
 
     def __init__(
@@ -88,8 +89,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         prepare: Sequence[Prepare] = (),
         progress: Callable[[str], None] = lambda _: None,
-        partitions: int = PARTITIONS,
-        replication: int = 1,
+        partitions: int | None = None,
         kafka_port: int = 0,
         clickhouse_port: int = 0,
         command: Callable[[str], Sequence[str]] = worker_command,
@@ -99,9 +99,8 @@ class Stack:
         self._env = dict(env or {})
         self._prepare = tuple(prepare)
         self._progress = progress
-        self._partitions = partitions
-        self._replication = replication
         self._command = command
+        self._partitions = partitions
         self._ports = kafka_port, clickhouse_port
         self._servers: Servers | None = None
         self._supervisor: Supervisor | None = None
@@ -145,7 +144,9 @@ class Stack:
             self._supervisor = Supervisor(self._write_state)
             kafka = os.environ.get(KAFKA_ENV) or self._start_kafka()
             self._progress("Creating the topics")
-            asyncio.run(apply_topics(kafka, self._partitions, self._replication))
+            settings = read_settings()
+            partitions = self._partitions or settings.partitions
+            asyncio.run(apply_topics(kafka, partitions, settings.replication))
             clickhouse = os.environ.get(CLICKHOUSE_ENV) or self._start_clickhouse()
             self._servers = Servers(kafka, clickhouse)
             for step in self._prepare:

@@ -135,11 +135,10 @@ def delivery(settings: Settings) -> Any:
 
 def metrics(settings: Settings) -> Any:
     """metrics_streamer into ClickHouse."""
-    from connectors.clickhouse.client import connect
     from connectors.clickhouse.sink import FactSink
 
     worker = Worker("metrics", settings)
-    sink = FactSink(connect(settings.clickhouse_url.get_secret_value()))
+    sink = FactSink(settings.clickhouse_url.get_secret_value())
     streamer = MetricsStreamer(worker.app, sink, settings.metrics_rows_max, settings.metrics_wait_s)
     metrics_streamer(worker.app, streamer)
     return worker.app

@@ -2,6 +2,7 @@
 
 Delivery guarantee: at least once, and a second copy changes no answer (rows are replaced by event id).
 Offsets are committed after the insert; while ClickHouse is away, the batch waits and reading pauses.
+What the ledger refuses (see `intake`) is not measured either: its dead letter is.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from connectors import codec
-from connectors.errors import Backpressure, Poison, Transient
+from connectors.errors import Backpressure, Transient
 from ledger.facts import Fact
+from processors.agents import intake
 from processors.lane.app import raw_topic
 from processors.topic_names import ACTIVITY, DEAD_LETTERS, DECISIONS, DELIVERIES, PERMISSIONS, TOKENS
 
@@ -26,7 +28,10 @@ BACKOFF_S_MAX: Final = 30.0
 CHUNKS_QUEUED_MAX: Final = 1_000
 
 Row = tuple[Fact, int, int, int]
-"""(fact, partition, offset, append time in ms)."""
+"""(fact, partition, offset, first append in ms)."""
+
+INPUTS: Final = frozenset({PERMISSIONS, TOKENS, ACTIVITY})
+"""Topics that others write to, whose records need checking."""
 
 
 class Sink(Protocol):
@@ -46,7 +51,7 @@ class MetricsStreamer:
         self._wait_s = wait_s
         self._queue: asyncio.Queue[Any] = asyncio.Queue(CHUNKS_QUEUED_MAX)
         self.inserted = 0
-        self.unreadable = 0
+        self.refused = 0
 
     async def feed(self, message: Any) -> None:
         """Take a chunk."""
@@ -90,13 +95,16 @@ class MetricsStreamer:
     def _rows(self, message: Any) -> list[Row]:
         rows: list[Row] = []
         for record in message.value:
-            try:
+            if record.topic in INPUTS:
+                _, item = intake.read(record)
+                if isinstance(item, intake.Accepted):
+                    rows.append((item.fact, record.partition, record.offset, item.appended_ms))
+                else:
+                    # The journeys role puts it into dead-letters, with its bytes; here it is only counted.
+                    self.refused += 1
+            else:
                 fact = codec.decode(record.value)
-            except Poison:
-                # The journeys role puts it into dead-letters, with its bytes; here it is only counted.
-                self.unreadable += 1
-                continue
-            rows.append((fact, record.partition, record.offset, record.timestamp))
+                rows.append((fact, record.partition, record.offset, record.timestamp))
         return rows
 
 

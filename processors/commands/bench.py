@@ -23,12 +23,13 @@ from processors.bounded_run import BoundedRun
 from processors.lane import position as positions
 from processors.lane.position import POSITION_KEY
 from processors.prepare import publish
-from processors.stack import PARTITIONS, Stack
+from processors.stack import Stack
 from processors.topic_names import JOURNEYS_CHANGELOG
 
 FIRST_MS: Final = 1_767_225_600_000
 """2026-01-01: the benchmark's facts have fixed times in the past."""
 WAIT_S_MAX: Final = 600.0
+PARTITIONS: Final = 8
 POLL_MS: Final = 50
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -45,7 +46,13 @@ def bench(
     Absolute figures depend on the machine and on what else it does; compare ratios of one run.
     """
     with report.progress() as progress, tempfile.TemporaryDirectory(prefix="optin-bench-") as folder:
-        stack = Stack(Path(folder), roles={"journeys": 1}, prepare=[publish(None)], progress=progress)
+        stack = Stack(
+            Path(folder),
+            roles={"journeys": 1},
+            prepare=[publish(None)],
+            progress=progress,
+            partitions=PARTITIONS,
+        )
         with stack:
             run = BoundedRun(stack, progress)
             run.publish(_facts(events, subjects), "consent facts")

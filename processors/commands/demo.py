@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -35,22 +35,28 @@ TABLES: Final = (
     (
         "Opt-in by platform and context (view opt_in_rate, all days)",
         (
-            "SELECT platform, context, sum(asked) AS asked,"
-            " sum(authorized) AS authorized, sum(denied) AS denied,"
-            " round(sum(authorized) / (sum(authorized) + sum(denied)), 3) AS rate,"
-            " sum(provisional) AS provisional, sum(pre_granted) AS pre_granted"
-            " FROM opt_in_rate GROUP BY 1, 2 ORDER BY 1, 2"
+            "SELECT platform, context, sum(r.asked) AS asked,"
+            " sum(r.authorized) AS authorized, sum(r.denied) AS denied,"
+            " authorized / nullIf(authorized + denied, 0) AS rate,"
+            " sum(r.provisional) AS provisional, sum(r.pre_granted) AS pre_granted"
+            " FROM opt_in_rate AS r GROUP BY platform, context ORDER BY platform, context"
         ),
     ),
     (
-        "Decisions (view decisions_by_reason, all days)",
+        "Final decisions (view decisions_by_reason, all days)",
         (
             "SELECT journey, verdict, reason, sum(decisions) AS decisions"
-            " FROM decisions_by_reason GROUP BY 1, 2, 3 ORDER BY 4 DESC"
+            " FROM decisions_by_reason WHERE final GROUP BY 1, 2, 3 ORDER BY 4 DESC"
         ),
     ),
-    ("Journey funnel (view journey_funnel)", "SELECT * FROM journey_funnel ORDER BY day"),
-    ("Pushes (view push_outcomes)", "SELECT * FROM push_outcomes ORDER BY day"),
+    (
+        "Journeys by the day they started (view journey_funnel)",
+        (
+            "SELECT day, started, converted, candidates, withheld, held_out, sent, accepted, opened, ordered"
+            " FROM journey_funnel WHERE journey = 'cart_abandonment' ORDER BY day"
+        ),
+    ),
+    ("Pushes (view push_outcomes)", "SELECT * EXCEPT (app, journey) FROM push_outcomes ORDER BY day"),
 )
 
 
@@ -66,6 +72,8 @@ def demo(
     ask for, and one person's story. Stops cleanly; the data stays for `optin explain` and `optin sql`.
     """
     _make_anew(data)
+    from connectors.clickhouse.query import ask
+
     with report.progress() as progress:
         stack = Stack(
             data,
@@ -77,12 +85,12 @@ def demo(
         with stack:
             _run(stack, subjects, progress)
             progress("Asking ClickHouse")
-            tables = [(title, *_query(stack.clickhouse_url, query)) for title, query in TABLES]
+            tables = [(title, ask(stack.clickhouse_url, query)) for title, query in TABLES]
             story = asyncio.run(history_of(stack.kafka_bootstrap, ANNA))
             progress("Stopping")
     report.out.print("[bold]A simulated shop week[/bold] (nobody in it is real)\n")
-    for title, columns, rows in tables:
-        report.out.print(report.table(title, columns, rows))
+    for title, answer in tables:
+        report.out.print(report.table(title, answer.columns, answer.rows))
         report.out.print()
     report.out.print("[bold]One person's story[/bold] (optin explain demo-anna)\n")
     show(ANNA, story, report.out)
@@ -113,17 +121,6 @@ def _run(stack: Stack, subjects: int, progress: report.Progress) -> None:
     run.finish_journeys({topic: ends[topic] for topic in INPUTS})
     ends |= run.record_ends([DELIVERIES, DEAD_LETTERS])
     run.finish_metrics(ends)
-
-
-def _query(url: str, query: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    from connectors.clickhouse.client import connect
-
-    client = connect(url)
-    try:
-        result = client.query(query)
-        return tuple(result.column_names), [tuple(row) for row in result.result_rows]
-    finally:
-        client.close()
 
 
 def _make_anew(data: Path) -> None:

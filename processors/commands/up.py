@@ -1,0 +1,179 @@
+"""`optin up`, `status` and `down`: the whole system on this machine, under one supervisor."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from connectors import child
+from connectors.errors import Misconfigured, Transient
+from processors import report
+from processors.attach import FOLDER, data_folder
+from processors.prepare import migrate_tables, publish
+from processors.settings import read_settings
+from processors.stack import Stack, StackState, read_state
+from processors.supervisor import PartFailed
+from processors.wiring import ROLES
+
+LIVE: Final = FOLDER / "live"
+LOOK_S: Final = 1.0
+READY_S: Final = 600.0
+"""How long `--detach` waits for all parts; a first start downloads Kafka."""
+DOWN_S: Final = 90.0
+"""How long a stack may take to end: workers finish their chunks, Kafka writes its logs."""
+STOPPED_EXIT: Final = 3
+"""`optin status` of a stack that does not run, as init scripts have it."""
+
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one, kept for the next start.")]
+
+
+def up(
+    data: Annotated[Path, typer.Option(help="Folder that keeps everything; made if it is not there.")] = LIVE,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Workers of journeys and of delivery.")] = 1,
+    kafka_port: Port = 0,
+    clickhouse_port: Port = 0,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return once all runs; end it by optin down.")
+    ] = False,
+) -> None:
+    """Run Kafka, ClickHouse and all roles on this machine, until Ctrl-C or `optin down`.
+
+    No Docker and no Java needed; the first start fetches Kafka (44 MB). A part that dies is started again.
+    What is in the data folder survives any crash. Servers that OPTIN_KAFKA_BOOTSTRAP and
+    OPTIN_CLICKHOUSE_URL name are used instead of embedded ones.
+    """
+    if detach:
+        _in_background(data, workers, kafka_port, clickhouse_port)
+        return
+    ended = threading.Event()
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, lambda *_: ended.set())
+    with report.progress() as progress:
+        stack = Stack(
+            data,
+            roles={role: 1 if role == "metrics" else workers for role in ROLES},
+            prepare=[migrate_tables, publish(read_settings().definitions)],
+            progress=progress,
+            kafka_port=kafka_port,
+            clickhouse_port=clickhouse_port,
+        )
+        stack.start_servers()
+        try:
+            stack.start_roles()
+        except BaseException:
+            stack.stop()
+            raise
+    try:
+        _introduce(stack)
+        _watch(stack, ended)
+    finally:
+        report.err.print("Stopping", highlight=False)
+        stack.stop()
+
+
+def status(
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+) -> None:
+    """Show what runs over a data folder. Exits with 0 if all parts run, 1 if some don't, 3 if none does."""
+    folder = data_folder(data)
+    state = read_state(folder)
+    if state is None:
+        typer.echo(json.dumps({"data": str(folder), "running": False}) if as_json else f"{folder}: stopped")
+        raise typer.Exit(STOPPED_EXIT)
+    if as_json:
+        typer.echo(json.dumps(_as_json(folder, state)))
+    else:
+        since = datetime.fromtimestamp(state.started_at / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        report.out.print(f"{folder}: running since {since} (process {state.supervisor.pid})", highlight=False)
+        report.out.print(f"Kafka {state.kafka_bootstrap}  ClickHouse {state.clickhouse_url}", highlight=False)
+        rows = [(part.name, part.state, part.pid, part.restarts, part.log) for part in state.parts]
+        report.out.print(report.table("", ("part", "state", "pid", "restarts", "log"), rows))
+    if not state.ready or any(part.state != "running" for part in state.parts):
+        raise typer.Exit(1)
+
+
+def down(
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
+    ] = None,
+) -> None:
+    """Stop what `optin up` started over a data folder. The data stays."""
+    folder = data_folder(data)
+    state = read_state(folder)
+    if state is None:
+        typer.echo(f"{folder}: nothing runs")
+        return
+    with report.progress() as progress:
+        progress(f"Stopping the stack over {folder}")
+        state.supervisor.end(DOWN_S)
+    typer.echo(f"{folder}: stopped")
+
+
+def _watch(stack: Stack, ended: threading.Event) -> None:
+    told = ""
+    while not ended.wait(LOOK_S):
+        try:
+            stack.check()
+        except PartFailed as failure:
+            if str(failure) != told:
+                told = str(failure)
+                report.err.print(f"[red]A part keeps ending:[/red] {told}", highlight=False)
+
+
+def _introduce(stack: Stack) -> None:
+    say = partial(report.out.print, highlight=False, soft_wrap=True)
+    say(f"Everything runs over {stack.data}. Stop it with Ctrl-C or `optin down`.")
+    say(f"  Kafka       {stack.kafka_bootstrap}")
+    say(f"  ClickHouse  {stack.clickhouse_url}")
+    say(f"  logs        {stack.data / 'logs'}")
+
+
+def _in_background(data: Path, workers: int, kafka_port: int, clickhouse_port: int) -> None:
+    if read_state(data) is not None:
+        raise Misconfigured(f"a stack already runs over {data}: stop it with `optin down --data {data}`")
+    log = data / "logs" / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = child.python_module("processors.cli", "up", "--data", str(data), "--workers", str(workers))
+    command += ["--kafka-port", str(kafka_port), "--clickhouse-port", str(clickhouse_port)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    deadline = time.monotonic() + READY_S
+    with report.progress() as progress:
+        while not ((state := read_state(data)) and state.ready):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Transient(
+                    f"the stack did not come up; its last words ({log}):\n{child.last_lines(log, 8)}"
+                )
+            progress(child.last_lines(log, 1) or "Starting")
+            time.sleep(LOOK_S / 4)
+    typer.echo(f"{data}: running; see `optin status`, end it by `optin down`")
+    typer.echo(f"Kafka {state.kafka_bootstrap}  ClickHouse {state.clickhouse_url}")
+
+
+def _as_json(folder: Path, state: StackState) -> dict[str, object]:
+    return {
+        "data": str(folder),
+        "running": True,
+        "ready": state.ready,
+        "pid": state.supervisor.pid,
+        "kafka_bootstrap": state.kafka_bootstrap,
+        "clickhouse_url": state.clickhouse_url,
+        "parts": [
+            {"name": p.name, "state": p.state, "pid": p.pid, "restarts": p.restarts, "log": p.log}
+            for p in state.parts
+        ],
+    }
