@@ -31,7 +31,7 @@ from processors.lane.transport import Fetch
 from processors.lane.watchdog import Watchdog
 from processors.lane.writer import TransactionalWriter
 from processors.settings import Settings
-from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, PERMISSIONS, SENDS_CHANGELOG
+from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, PERMISSIONS, SENDS_CHANGELOG, TOKENS
 
 BARRIER_POLL_S: Final = 0.01
 
@@ -114,10 +114,10 @@ def delivery(settings: Settings) -> Any:
             return transaction.get(key)
         return consent_lane.table.get(transaction.partition, key)
 
-    async def barrier(partition: int, permissions_next: int) -> bool:
+    async def barrier(partition: int, permissions_next: int, tokens_next: int) -> bool:
         if by_events:
             return True
-        return await _folded(worker, partition, permissions_next)
+        return await _folded(worker, partition, permissions_next, tokens_next)
 
     handler = PushSenderHandler(
         ConsoleSender(settings.pushes_file),
@@ -163,12 +163,15 @@ def _definitions(settings: Settings) -> Definitions:
     return asyncio.run(definitions_in_force(settings.kafka_bootstrap, settings.definitions))
 
 
-async def _folded(worker: Worker, partition: int, permissions_next: int) -> bool:
-    """Wait until consent is folded as far as permissions reach now, and as far as was cited."""
+async def _folded(worker: Worker, partition: int, permissions_next: int, tokens_next: int) -> bool:
+    """Wait until consent is folded as far as permissions reach now, and both topics as far as was cited."""
     ends = await worker.watermarks.ends([(PERMISSIONS, partition)])
-    target = max(permissions_next, ends[PERMISSIONS, partition])
+    targets = {
+        TP(PERMISSIONS, partition): max(permissions_next, ends[PERMISSIONS, partition]),
+        TP(TOKENS, partition): tokens_next,
+    }
     deadline = time.monotonic() + worker.settings.barrier_timeout_s
-    while worker.app.consumer.reached(TP(PERMISSIONS, partition)) < target:
+    while any(worker.app.consumer.reached(tp) < target for tp, target in targets.items()):
         if time.monotonic() > deadline:
             return False
         await asyncio.sleep(BARRIER_POLL_S)

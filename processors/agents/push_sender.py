@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 ATTEMPTS_MAX: Final = 3
 """How often a push that was never handed over may be attempted anew (the last attempt counts)."""
 
-Barrier = Callable[[int, int], Awaitable[bool]]
-"""`barrier(partition, permissions_next)`: wait until consent is folded as far as it reaches now."""
+Barrier = Callable[[int, int, int], Awaitable[bool]]
+"""`barrier(partition, permissions_next, tokens_next)`: wait until consent is folded as far as it reaches
+now, and both topics as far as the decisions cite them; False if that takes too long."""
 
 ReachOf = Callable[[bytes, Transaction], Reach | None]
 """The subject's folded consent, as the barrier left it."""
@@ -95,7 +96,11 @@ class PushSenderHandler:
         self._lease_started[partition] = time.monotonic()
         if not sends:
             return True
-        return await self._barrier(partition, max(send.permissions_next for send in sends))
+        return await self._fold_consent(partition, sends)
+
+    async def _fold_consent(self, partition: int, sends: Sequence[f.PushDecided]) -> bool:
+        permissions_next = max(send.permissions_next for send in sends)
+        return await self._barrier(partition, permissions_next, max(send.tokens_next for send in sends))
 
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
         """Attempt the pushes of a `send`; every other decision needs nothing."""
@@ -148,8 +153,8 @@ class PushSenderHandler:
         left = started + self._lease.lease_s - time.monotonic()
         if left <= 0:
             self._lease_started[partition] = time.monotonic()
-            latest = max(ready.decision.permissions_next for ready in effects)
-            while not await self._barrier(partition, latest):
+            sends = [ready.decision for ready in effects]
+            while not await self._fold_consent(partition, sends):
                 self._lease_started[partition] = time.monotonic()
             return [(ready, None) for ready in effects]
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from connectors.errors import Misconfigured
+from processors.logs import set_up
+
+LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def worker(
@@ -27,11 +29,9 @@ def worker(
 
     if role not in ROLES:
         raise Misconfigured(f"{role} is no role; the roles are {', '.join(ROLES)}")
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
-    for noisy in ("aiokafka", "faust", "mode"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    if log_level not in LEVELS:
+        raise Misconfigured(f"--log-level is one of {', '.join(LEVELS)}, not {log_level}")
+    set_up(log_level)
     app = build(role, read_settings())
     faust.Worker(
         app, loglevel=None, redirect_stdouts=False, quiet=True, override_logging=False

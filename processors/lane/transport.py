@@ -106,6 +106,8 @@ class LaneConsumer(driver.Consumer):
         self.window: dict[TP, deque[ConsumerMessage]] = {}
         self.following: dict[TP, int] = {}
         """Where the next delivery of each partition must start."""
+        self.delivered: dict[TP, int] = {}
+        """Where the last chunk of each partition ended. `following` also passes what holds no record."""
         self.dropped: set[TP] = set()
         """Partitions of which something was fetched and not delivered: to be rewound."""
         self.revocations = 0
@@ -158,6 +160,7 @@ class LaneConsumer(driver.Consumer):
         """
         self.window.clear()
         self.following.clear()
+        self.delivered.clear()
         self.dropped.clear()
         committed = {_tp(tp): offset for tp, offset in (await self.seek_to_committed()).items()}
         owned = self.assignment()
@@ -176,6 +179,7 @@ class LaneConsumer(driver.Consumer):
         following = {**starts, **known}
         await self._thread.seek_to(following)
         self.following.update(following)
+        self.delivered.update(following)
         self._committed_offset.update(known)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -253,8 +257,8 @@ class LaneConsumer(driver.Consumer):
 
     async def _deliver_chunk(self, tp: TP, records: list[Any], generation: int) -> None:
         last = records[-1]
-        start = self.following.get(tp, records[0].offset)
-        self.following[tp] = last.offset + 1
+        start = self.delivered.get(tp, records[0].offset)
+        self.following[tp] = self.delivered[tp] = last.offset + 1
         message = ConsumerMessage(
             tp.topic,
             tp.partition,
