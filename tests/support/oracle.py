@@ -1,0 +1,150 @@
+"""A second opinion on a running system, from its topics alone: what was lost, doubled or folded wrongly.
+
+Imports nothing of ours (the reader of topics doesn't either); written from docs/reference (changelog,
+facts). `objections(bootstrap)` must be empty once everything is folded and no journey waits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from typing import Any
+
+import msgpack
+
+from tests.support.plain_reader import decode, read
+
+PRIVATE_LAST = ["authorized", "ephemeral", "provisional", "pre_granted", "not_determined", "denied"]
+REGISTERS = ["device_counted", "device", "server", "import"]
+OUTCOMES = {"PushAccepted", "PushRejected", "PushWithheldLate", "PushOutcomeUnknown"}
+DENIALS, SKEW_MS = {"PermissionDenied", "PermissionRevoked"}, 300_000
+Words = defaultdict[Any, list[tuple[Any, list[Any]]]]
+
+
+def latest(words: list[tuple[Any, list[Any]]]) -> list[Any] | None:
+    """The word with the greatest key."""
+    return max(words)[1] if words else None
+
+
+def fold(facts: list[tuple[str, dict[str, Any], int]]) -> list[Any]:
+    """The consent row of one subject from its (name, fields, append ms), all at once."""
+    erased = [min(f["occurred_at"], at) for name, f, at in facts if name == "SubjectErased"]
+    if erased:
+        return [{}, {}, None, None, None, {}, min(erased)]
+    seen, words, topics, suppressions = (Words(list) for _ in range(4))
+    tokens: dict[str, dict[str, list[Any]]] = defaultdict(dict)
+    preferences: Words = Words(list)
+    for name, f, appended in facts:
+        at = min(f["occurred_at"], appended)
+        key, until = f"{f['app']}/{f.get('installation')}", f.get("until")
+        permission = "denied" if name in DENIALS else f.get("level") or f.get("permission")
+        if name == "InstallationSeen":
+            told = [f["platform"], f["time_zone"], f["country"]]
+            seen[key].append(((at, *[t or "" for t in told]), [at, *told]))
+        elif permission:
+            permission = permission if permission in PRIVATE_LAST else "denied"
+            cause = {"PermissionRevoked": f.get("cause"), "PermissionObserved": "observed"}.get(name, "")
+            origin, private = f["source"].split(":")[0], PRIVATE_LAST.index(permission)
+            if origin == "device" and f["sequence"] is not None:
+                counted = (f["sequence"], private, at, cause), [permission, at, f["sequence"], cause]
+                words[key, "device_counted"].append(counted)
+            else:
+                register = origin if origin in REGISTERS else "server"
+                words[key, register].append(((at, private, cause), [permission, at, -1, cause]))
+        elif name in {"TokenRegistered", "TokenInvalidated"}:
+            text = f"{f.get('provider')}:{f.get('token')}".encode()
+            token = f.get("token_id") or hashlib.sha256(text).hexdigest()[:32]
+            times = tokens[key].setdefault(token, [token, -1, -1])
+            place = 1 if name == "TokenRegistered" else 2
+            times[place] = max(times[place], at)
+        elif name in {"TopicSubscribed", "TopicUnsubscribed"}:
+            on = name == "TopicSubscribed"
+            topics[f["topic"]].append(((at, not on), [at, on, None]))
+        elif name == "FrequencyChosen":
+            most, window = f["max_pushes"], f["window"]
+            preferences["frequency"].append(((at, -most, window), [at, most, window]))
+        elif name == "QuietHoursChosen":
+            start, end = f["start_minute"], f["end_minute"]
+            preferences["quiet"].append(((at, (end - start) % 1440, start), [at, start, end]))
+        elif name in {"MarketingPaused", "MarketingResumed", "SubjectSuppressed", "SubjectReleased"}:
+            on = name in {"MarketingPaused", "SubjectSuppressed"}
+            switch = (at, on, until is None, until or 0), [at, on, until]
+            (preferences["pause"] if name[0] == "M" else suppressions[f["reason"]]).append(switch)
+    installations = {}
+    for key in {*seen, *tokens, *(key for key, _ in words)}:
+        known = sorted(tokens[key].values(), key=lambda t: (max(t[1:]), t[0]), reverse=True)[:8]
+        told = latest(seen[key]) or [-1, "", None, None]
+        installations[key] = [*told, *(latest(words[key, r]) for r in REGISTERS), known]
+    named = [{name: latest(w) for name, w in group.items()} for group in (topics, suppressions)]
+    chosen = [latest(preferences[name]) for name in ("frequency", "quiet", "pause")]
+    return [installations, named[0], *chosen, named[1], None]
+
+
+def may_push(row: list[Any], key: str) -> bool:
+    """Whether the effective permission of an installation of this row lets marketing pass."""
+    said = dict(zip(REGISTERS, row[0].get(key, [None] * 9)[4:8], strict=True))
+    ranked = [(w[1], PRIVATE_LAST.index(w[0]), n) for n, w in said.items() if w]
+    no = [r for r in ranked if r[1] >= PRIVATE_LAST.index("not_determined")]
+    device = max((r for r in ranked if r[2].startswith("device")), default=None)
+    grant = max((r for r in ranked if r not in no and not r[2].startswith("device")), default=None)
+    if grant and (device is None or (device in no and grant[0] > device[0] + SKEW_MS)):
+        device = grant
+    if device is None or device in no or (no and max(no)[0] >= device[0]):
+        return False
+    return PRIVATE_LAST[device[1]] in {"authorized", "provisional"}
+
+
+async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset()) -> list[str]:
+    """What is wrong, as sentences; `acknowledged`: event ids that Kafka confirmed to their producers."""
+    found: list[str] = []
+    ledger, ids, carts = defaultdict(list), set(), set()
+    for topic in ("permissions", "tokens", "activity"):
+        for record in await read(bootstrap, f"optin.{topic}"):
+            name, fields = decode(record.value) or ("", {})
+            if not name:
+                continue
+            ids.add(fields["event_id"])
+            if topic != "activity":
+                ledger[fields["subject"]].append((name, fields, record.timestamp, topic, record.offset))
+            elif fields.get("change") == "added":
+                carts.add(fields["subject"])
+    found += [f"{event} is lost" for event in acknowledged - ids]
+    rows = {r.key: r.value for r in await read(bootstrap, "optin.journeys-subjects-changelog")}
+    for subject, facts in ledger.items():
+        raw = rows.get(subject.encode())
+        if raw is None or msgpack.unpackb(raw)[1] != fold([fact[:3] for fact in facts]):
+            found.append(f"{subject}: the row is not the fold of its facts")
+    decided: Counter[tuple[str, int]] = Counter()
+    ended, outcomes = Counter[str](), Counter[str]()
+    started = set()
+    chains: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in await read(bootstrap, "optin.decisions"):
+        name, f = decode(record.value) or ("", {})
+        if name == "JourneyStarted":
+            started.add(f["subject"])
+            ended[f["instance"]] += 0
+        elif name == "JourneyEnded":
+            ended[f["instance"]] += 1
+        else:
+            decided[f["decision_id"], f["revision"]] += 1
+            chains[f["decision_id"]].append(f)
+    found += [f"{subject}: a cart started no journey" for subject in carts - started]
+    found += [f"instance {i} ended {n} times" for i, n in ended.items() if n != 1]
+    found += [f"decision {d} is there {n} times" for d, n in decided.items() if n != 1]
+    for record in await read(bootstrap, "optin.deliveries"):
+        name, f = decode(record.value) or ("", {})
+        outcomes.update({f[name_]: name in OUTCOMES for name_ in ("push_id", "decision_id")})
+    found += [f"push or decision {p} has {n} outcomes" for p, n in outcomes.items() if n != 1]
+    for decision, chain in chains.items():
+        last = chain[-1]
+        if [f["verdict"] == "hold" for f in chain] != [True] * (len(chain) - 1) + [False]:
+            found.append(f"decision {decision} has not exactly one final revision, at its end")
+        if last["verdict"] != "send":
+            continue
+        read_then = {"permissions": last["permissions_next"], "tokens": last["tokens_next"]}
+        row = fold([fact[:3] for fact in ledger[last["subject"]] if fact[4] < read_then[fact[3]]])
+        if not all(may_push(row, f"{last['app']}/{i}") for i in last["installations"]):
+            found.append(f"decision {decision} sends without permission")
+        if outcomes[decision] != 1:
+            found.append(f"decision {decision} has no outcome")
+    return found
