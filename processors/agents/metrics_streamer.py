@@ -88,6 +88,7 @@ class MetricsStreamer:
                 )
             else:
                 self.inserted += len(rows)
+                log.info("inserted %d rows, %d since the start", len(rows), self.inserted)
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, BACKOFF_S_MAX)

@@ -29,8 +29,8 @@ from tests.support.planted_worker import BUGS
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
 SEED = int(os.environ.get("OPTIN_CHAOS_SEED") or time.time())
 KILLS = 10 if LONG else 3
-FACTS = 12_000 if LONG else 3_000
-PEOPLE = 300
+FACTS = 30_000 if LONG else 3_000
+PEOPLE = 2_000 if LONG else 300
 FREEZE_S = 9.0
 SESSION_S = 6.0
 SETTLE_S = 90.0
