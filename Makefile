@@ -8,7 +8,7 @@
 CHECKS := lint types imports test wheel-test
 
 # The reference pages that modules write from the tables in code.
-REFERENCE_WRITERS := schemas.reference
+REFERENCE_WRITERS := schemas.reference processors.reference
 
 # Data sets for the tests that use real data stand in a folder next to the checkout.
 ifneq ($(wildcard ../shared/data),)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from connectors.errors import Misconfigured, Transient
 
@@ -79,11 +79,13 @@ def sorted_errors() -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        remedy = OPERATORS_CODES.get(error.code or 0)
+        if error.code is None:  # the client's own OperationalError: no server spoke
+            raise Transient(f"ClickHouse does not answer: {_first_line(error)}") from error
+        remedy = OPERATORS_CODES.get(error.code)
         if remedy is not None:
             raise Misconfigured(f"ClickHouse refused: {remedy} (code {error.code})") from error
         raise Transient(f"ClickHouse failed: {_first_line(error)}") from error
-    except (ClickHouseError, OperationalError, OSError) as error:
+    except (ClickHouseError, OSError) as error:
         raise Transient(f"ClickHouse does not answer: {_first_line(error)}") from error
 
 

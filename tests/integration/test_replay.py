@@ -139,6 +139,7 @@ def test_a_killed_delivery_worker_sends_nothing_twice(
     assert outcomes["accepted"] <= len(shown) <= wanted["decisions"]["send"]
 
 
+@real_log_in_long
 def test_copies_of_every_user_hold_the_same_identities(
     log: Path, tmp_path: Path, fresh_stack: Servers
 ) -> None:

@@ -1,0 +1,177 @@
+"""Bad records through real Kafka: each is in dead-letters whole, good ones beside it are folded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import msgpack
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from connectors import codec
+from connectors.kafka.publish import partition_of
+from ledger import facts as f
+from processors.prepare import migrate_tables, publish
+from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, Stack
+from tests.support.given import fact
+from tests.support.oracle import fold
+from tests.support.plain_reader import decode, read
+from tests.support.replays import wait_until
+
+PARTITIONS: Final = 8
+SETTLE_S: Final = 60.0
+PERMISSIONS: Final = "optin.permissions"
+TOKENS: Final = "optin.tokens"
+ACTIVITY: Final = "optin.activity"
+
+Bad = tuple[str, str, bytes | None, bytes | None]
+"""Topic, expected reason, key, value."""
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return int(time.time() * 1000)
+
+
+def good(subject: str, kind: type[f.SubjectFact], **fields: Any) -> f.SubjectFact:
+    """A fact that the ledger accepts."""
+    return fact(kind, now_ms() - 1_000, subject=subject, event_id=f"{subject}-{kind.__name__}", **fields)
+
+
+def bad_records(draw: random.Random) -> list[Bad]:
+    """One of each kind of bad record that anybody could put on our topics."""
+    seen = codec.encode(good("neighbour", f.InstallationSeen, platform="ios", time_zone="Europe/Berlin"))
+    cart = codec.encode(good("neighbour", f.CartUpdated, item="boots", change="added"))
+    key = b"neighbour"
+
+    def changed(kind: type[f.SubjectFact], **fields: Any) -> bytes:
+        return codec.encode(fact(kind, **{"at": now_ms(), "subject": "neighbour", **fields}))
+
+    return [
+        (PERMISSIONS, "truncated", key, seen[:-3]),
+        (ACTIVITY, "truncated", key, cart[:25]),
+        (PERMISSIONS, "not_single_object", key, draw.randbytes(200)),
+        (TOKENS, "not_single_object", key, draw.randbytes(7)),
+        (PERMISSIONS, "unknown_schema", key, b"\xc3\x01" + draw.randbytes(8) + seen[10:]),
+        (PERMISSIONS, "trailing_bytes", key, seen + b"\x00"),
+        (PERMISSIONS, "empty", key, None),
+        (PERMISSIONS, "key_mismatch", b"somebody-else", seen),
+        (ACTIVITY, "key_mismatch", None, cart),
+        (PERMISSIONS, "oversized", key, seen + bytes(codec.MAX_FACT_BYTES)),
+        (PERMISSIONS, "absurd_time", key, changed(f.PermissionDenied, at=-5)),
+        (PERMISSIONS, "from_the_future", key, changed(f.PermissionDenied, at=now_ms() + 3_600_000)),
+        (PERMISSIONS, "absurd_identifier", key, changed(f.PermissionDenied, installation="")),
+        (PERMISSIONS, "absurd_identifier", key, changed(f.PermissionDenied, installation="x" * 200)),
+        (PERMISSIONS, "absurd_text", key, changed(f.PermissionDenied, context="line\nbreak")),
+        (PERMISSIONS, "absurd_text", key, changed(f.PermissionDenied, context="long" * 1_000)),
+        (PERMISSIONS, "unknown_source", key, changed(f.PermissionDenied, source="who-knows")),
+        (ACTIVITY, "absurd_number", key, changed(f.CartUpdated, item="a", change="added", quantity=0)),
+        (
+            PERMISSIONS,
+            "personal_subject",
+            b"+49 151 2345678",
+            changed(f.PermissionDenied, subject="+49 151 2345678"),
+        ),
+    ]
+
+
+def good_facts() -> list[f.SubjectFact]:
+    """Facts of people who share partitions with the bad records."""
+    people = ["neighbour", "somebody-else", *(f"person-{number}" for number in range(40))]
+    made: list[f.SubjectFact] = []
+    for person in people:
+        made.append(good(person, f.InstallationSeen, platform="web", time_zone="Europe/Berlin"))
+        made.append(good(person, f.PermissionGranted, level="authorized"))
+        made.append(good(person, f.TokenRegistered, provider="console", token=f"t-{person}"))
+    return made
+
+
+async def publish_mixed(bootstrap: str, bad: list[Bad]) -> dict[tuple[str, int, int], Bad]:
+    """Append good facts with the bad records strewn among them; where each bad one came to stand."""
+    placed: dict[tuple[str, int, int], Bad] = {}
+    waiting = list(bad)
+    facts = good_facts()
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=2 << 20) as producer:
+        for number, one in enumerate(facts):
+            topic, key = codec.topic_of(type(one)), one.subject.encode()
+            partition = partition_of(key, PARTITIONS)
+            await producer.send_and_wait(topic, codec.encode(one), key=key, partition=partition)
+            while waiting and len(waiting) * len(facts) >= (len(facts) - number) * len(bad):
+                record = waiting.pop()
+                at = await producer.send_and_wait(
+                    record[0], record[3], key=record[2], partition=partition_of(b"neighbour", PARTITIONS)
+                )
+                placed[at.topic, at.partition, at.offset] = record
+    assert not waiting
+    return placed
+
+
+@pytest.mark.timeout(300)
+def test_bad_records_are_kept_whole_and_good_ones_are_folded(
+    fresh_stack: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every bad record is in dead-letters once, with its bytes, place and reason; nothing else is."""
+    monkeypatch.setenv(KAFKA_ENV, fresh_stack.kafka_bootstrap)
+    monkeypatch.setenv(CLICKHOUSE_ENV, fresh_stack.clickhouse_url)
+    monkeypatch.setenv("OPTIN_PARTITIONS", os.environ.get("OPTIN_PARTITIONS", str(PARTITIONS)))
+    bad = bad_records(random.Random(7))
+    placed = asyncio.run(publish_mixed(fresh_stack.kafka_bootstrap, bad))
+
+    with Stack(
+        tmp_path, roles={"journeys": 1, "metrics": 1}, prepare=[migrate_tables, publish(None)]
+    ) as stack:
+        stack.start_roles()
+
+        def letters() -> list[Any]:
+            return asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.dead-letters"))
+
+        wait_until(lambda: len(letters()) >= len(bad), SETTLE_S)
+        found = letters()
+        rows = asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.journeys-subjects-changelog"))
+        measured = measured_letters(fresh_stack.clickhouse_url, len(bad))
+
+    told = {}
+    for letter in found:
+        name, fields = decode(letter.value) or ("", {})
+        assert name == "RecordDeadLettered"
+        place = fields["topic"], fields["partition"], fields["offset"]
+        told[place] = (fields["topic"], fields["reason"], fields["key"], fields["value"])
+        assert letter.partition == fields["partition"]
+        assert "+49" not in fields["detail"]
+    assert len(found) == len(told) == len(bad)
+    assert told == placed
+    assert measured == Counter(reason for _, reason, _, _ in bad)
+    latest = {row.key: row.value for row in rows}
+    ledger: dict[str, list[tuple[str, dict[str, Any], int]]] = {}
+    for one in good_facts():
+        history = ledger.setdefault(one.subject, [])
+        history.append((type(one).__name__, decode(codec.encode(one))[1], now_ms()))  # type: ignore[index]
+    for subject, history in ledger.items():
+        (installation,) = msgpack.unpackb(latest[subject.encode()])[1][0].values()
+        (wanted,) = fold(history)[0].values()
+        assert untimed(installation) == untimed(wanted)
+
+
+def untimed(installation: list[Any]) -> list[Any]:
+    """An installation of the changelog without its instants, which differ between two makings of a fact."""
+    words = [word and [word[0], word[3]] for word in installation[4:8]]
+    return [*installation[1:4], *words, [token[0] for token in installation[8]]]
+
+
+def measured_letters(url: str, least: int) -> Counter[str]:
+    """Dead letters by reason, as ClickHouse has them."""
+    from connectors.clickhouse.query import ask
+
+    query = "SELECT reason, count() FROM dead_letter_facts FINAL GROUP BY reason"
+
+    def counts() -> Counter[str]:
+        return Counter({row[0]: row[1] for row in ask(url, query).rows})
+
+    wait_until(lambda: counts().total() >= least, SETTLE_S)
+    return counts()

@@ -1,0 +1,92 @@
+"""What the ledger takes in, at the edges of each limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ledger import facts as f
+from ledger.admission import (
+    EARLIEST_MS,
+    ID_LENGTH_MAX,
+    ITEMS_MAX,
+    PUSHES_MAX,
+    QUANTITY_MAX,
+    TEXT_LENGTH_MAX,
+    rejection,
+)
+from ledger.consent import SKEW_MS
+from tests.support.given import ANN, NOON, fact
+
+
+def refused(kind: type[f.SubjectFact], at: int = NOON, key: bytes | None = None, **fields: Any) -> str | None:
+    """The reason for which a fact appended at noon is refused."""
+    one = fact(kind, at, **fields)
+    found = rejection(one, one.subject.encode() if key is None else key, NOON)
+    return found[0] if found else None
+
+
+GOOD: list[tuple[type[f.SubjectFact], dict[str, Any]]] = [
+    (f.PermissionDenied, {}),
+    (f.PermissionDenied, {"at": NOON + SKEW_MS}),
+    (f.PermissionDenied, {"at": EARLIEST_MS}),
+    (f.PermissionDenied, {"subject": "x" * ID_LENGTH_MAX}),
+    (f.PermissionDenied, {"context": "Kasse · größe"}),
+    (f.PermissionDenied, {"sequence": 0}),
+    (f.TokenRegistered, {"provider": "web_push", "token": "t" * 4 * TEXT_LENGTH_MAX}),
+    (f.FrequencyChosen, {"max_pushes": PUSHES_MAX, "window": "calendar_month"}),
+    (f.QuietHoursChosen, {"start_minute": 0, "end_minute": 1439}),
+    (f.OrderPlaced, {"order_id": "o", "items": tuple(f"i{n}" for n in range(ITEMS_MAX))}),
+    (f.CartUpdated, {"item": "i", "change": "added", "quantity": QUANTITY_MAX}),
+    (f.MarketingPaused, {"until": None}),
+]
+
+BAD: list[tuple[str, type[f.SubjectFact], dict[str, Any]]] = [
+    ("key_mismatch", f.PermissionDenied, {"key": b"bob"}),
+    ("personal_subject", f.PermissionDenied, {"subject": "ann@example.org"}),
+    ("personal_subject", f.PermissionDenied, {"subject": "+49 151 23456789"}),
+    ("personal_subject", f.PermissionDenied, {"subject": "004915123456789"}),
+    ("absurd_time", f.PermissionDenied, {"at": EARLIEST_MS - 1}),
+    ("absurd_time", f.PermissionDenied, {"at": 2**62}),
+    ("from_the_future", f.PermissionDenied, {"at": NOON + SKEW_MS + 1}),
+    ("unknown_source", f.PermissionDenied, {"source": "rumour"}),
+    ("absurd_identifier", f.PermissionDenied, {"subject": "x" * (ID_LENGTH_MAX + 1)}),
+    ("absurd_identifier", f.PermissionDenied, {"installation": ""}),
+    ("absurd_identifier", f.PermissionDenied, {"installation": "a b"}),
+    ("absurd_identifier", f.PermissionDenied, {"app": "shop/phone"}),
+    ("absurd_identifier", f.PermissionDenied, {"event_id": "\x00"}),
+    ("absurd_text", f.PermissionDenied, {"context": "a\nb"}),
+    ("absurd_text", f.PermissionDenied, {"context": "x" * (TEXT_LENGTH_MAX + 1)}),
+    ("absurd_text", f.PermissionDenied, {"source": "device:\x1b[31m"}),
+    ("absurd_text", f.TokenRegistered, {"provider": "apns", "token": ""}),
+    ("absurd_text", f.TokenRegistered, {"provider": "apns", "token": "t" * (4 * TEXT_LENGTH_MAX + 1)}),
+    ("absurd_number", f.PermissionDenied, {"sequence": -1}),
+    ("absurd_number", f.FrequencyChosen, {"max_pushes": -1, "window": "rolling_day"}),
+    ("absurd_number", f.FrequencyChosen, {"max_pushes": 1, "window": "fortnight"}),
+    ("absurd_number", f.QuietHoursChosen, {"start_minute": 0, "end_minute": 1440}),
+    ("absurd_number", f.CartUpdated, {"item": "i", "change": "added", "quantity": 0}),
+    ("absurd_identifier", f.OrderPlaced, {"order_id": "o", "items": ()}),
+    ("absurd_identifier", f.OrderPlaced, {"order_id": "o", "items": ("a",) * (ITEMS_MAX + 1)}),
+    ("absurd_identifier", f.OrderPlaced, {"order_id": "o", "items": ("",)}),
+    ("absurd_time", f.MarketingPaused, {"until": 12}),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields"), GOOD, ids=str)
+def test_a_fact_at_its_limits_is_taken_in(kind: type[f.SubjectFact], fields: dict[str, Any]) -> None:
+    """Limits include their ends."""
+    assert refused(kind, **fields) is None
+
+
+@pytest.mark.parametrize(("reason", "kind", "fields"), BAD, ids=str)
+def test_a_fact_beyond_a_limit_is_refused(
+    reason: str, kind: type[f.SubjectFact], fields: dict[str, Any]
+) -> None:
+    """With a fixed word as the reason, and a sentence that does not repeat the value."""
+    assert refused(kind, **fields) == reason
+    one = fact(kind, fields.get("at", NOON), **{k: v for k, v in fields.items() if k not in {"at", "key"}})
+    found = rejection(one, fields.get("key", one.subject.encode()), NOON)
+    assert found is not None
+    assert ANN not in found[1]
+    assert one.subject == ANN or one.subject not in found[1]

@@ -1,0 +1,100 @@
+"""`verify` objects to what can't be derived again; `explain` names the fact behind each part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ledger import facts as f
+from ledger.explain import explain
+from ledger.verify import LedgerFact, objections
+from tests.support.given import HOUR, NOON, ZONES, changed, fact, policy
+from tests.unit.test_journeys import added, live, reachable
+
+LEDGER: list[LedgerFact] = [
+    (one, "permissions", number, one.occurred_at) for number, one in enumerate(reachable())
+]
+
+
+def decided() -> f.PushDecided:
+    """A recorded decision that rests on the ledger."""
+    (decision,) = live(added(NOON), permissions_next=len(LEDGER)).decisions
+    return decision
+
+
+def again(decision: f.PushDecided, ledger: list[LedgerFact] | None = None) -> list[str]:
+    """What verify says."""
+    return objections(decision, policy(), ZONES, LEDGER if ledger is None else ledger)
+
+
+def ledger_of_facts() -> list[LedgerFact]:
+    """The very facts that the decision's subject was reachable by."""
+    return [
+        (changed(one, event_id=f"copy-{number}"), family, number, appended)
+        for number, (one, family, _, appended) in enumerate(LEDGER)
+    ]
+
+
+def test_an_honest_decision_has_no_objection() -> None:
+    """In whatever order the ledger is read."""
+    assert again(decided()) == []
+    assert again(decided(), list(reversed(LEDGER))) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"verdict": "withhold", "reason": "topic"}, "was recorded"),
+        ({"checks": ()}, "the checks' results differ"),
+        ({"installations": ("tablet",)}, "the chosen installations"),
+        ({"hold_until": NOON}, "the end of the hold"),
+        ({"occurred_at": NOON + 12 * HOUR}, "was recorded"),
+        ({"permissions_next": 1}, "not the fold of the ledger"),
+    ],
+)
+def test_a_tampered_decision_is_found(changes: dict[str, Any], words: str) -> None:
+    """Each recorded part that matters is checked against what is derived."""
+    assert any(words in objection for objection in again(changed(decided(), **changes)))
+
+
+def test_a_missing_or_added_fact_is_found() -> None:
+    """The consent in the snapshot must be what the ledger gives."""
+    assert again(decided(), LEDGER[:1]) != []
+    revoked = fact(f.PermissionRevoked, NOON - 1, cause="os_settings")
+    assert again(decided(), [*LEDGER, (revoked, "permissions", 1, NOON - 1)]) != []
+    later = (revoked, "permissions", len(LEDGER), NOON - 1)
+    assert again(decided(), [*ledger_of_facts(), later]) == []
+
+
+def test_explain_names_the_fact_behind_each_part() -> None:
+    """The one that gave the part its present value, not the last that repeated it."""
+    first = fact(f.PermissionGranted, NOON, level="authorized")
+    same = fact(f.PermissionGranted, NOON + 1, level="authorized")
+    off = fact(f.TopicUnsubscribed, NOON + 2, topic="carts")
+    paused = fact(f.MarketingPaused, NOON + 3)
+    chosen = fact(f.FrequencyChosen, NOON + 4, max_pushes=2, window="rolling_week")
+    quiet = fact(f.QuietHoursChosen, NOON + 5, start_minute=21 * 60, end_minute=7 * 60 + 30)
+    suppressed = fact(f.SubjectSuppressed, NOON + 6, reason="legal")
+
+    _, parts = explain(
+        (one, one.occurred_at) for one in (first, same, off, paused, chosen, quiet, suppressed)
+    )
+
+    assert {part.name: (part.value, part.fact) for part in parts} == {
+        "permission of shop/phone": ("authorized", first),
+        "topic carts": ("off", off),
+        "pause": ("on", paused),
+        "frequency": ("2 per rolling_week", chosen),
+        "quiet hours": ("21:00-07:30", quiet),
+        "suppression legal": ("on", suppressed),
+    }
+
+
+def test_explain_of_an_erased_subject_says_nothing_else() -> None:
+    """The marker is all there is."""
+    erased = fact(f.SubjectErased, NOON + 1)
+
+    _, (part,) = explain([(fact(f.PermissionDenied), NOON), (erased, NOON + 1)])
+
+    assert (part.name, part.value, part.fact) == ("erased", "yes", erased)
