@@ -157,7 +157,7 @@ def _unknown_time_zone(q: Question) -> tuple[bool, str]:
         return _EXEMPT
     if not q.zones:
         return False, "no zone is plausible"
-    return q.open_at is not None, f"{len(q.zones)} plausible"
+    return q.open_at is not None, f"{len(q.zones)} plausible zone{'s' if len(q.zones) > 1 else ''}"
 
 
 def _frequency_policy(q: Question) -> tuple[bool, str]:

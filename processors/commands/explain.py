@@ -40,7 +40,7 @@ def explain(
 def show(subject: str, history: History, out: Console) -> None:
     """Print a subject's history."""
     _, parts = explain_consent((fact, appended_ms) for fact, _, _, appended_ms in history.ledger)
-    out.print(f"[bold]{subject}[/bold]", highlight=False)
+    out.print(f"[bold]{subject}[/bold] (all times are UTC)", highlight=False)
     out.print(
         report.table(
             "Consent, and the fact behind each part",
@@ -76,17 +76,23 @@ def _show_decision(decision: f.PushDecided, history: History, out: Console) -> N
         f"\n[bold]{at(decision.occurred_at)}[/bold]  {decision.journey}/{decision.step}  "
         f"[bold]{verdict}[/bold]  (decision {decision.decision_id[:8]}, revision {decision.revision})",
         highlight=False,
+        soft_wrap=True,
     )
     out.print(f"  items: {', '.join(decision.items) or 'none left'}", highlight=False)
     for check in decision.checks:
         mark = "[green]pass[/green]" if check.passed else "[red]FAIL[/red]"
-        detail = f"  {check.detail}" if check.detail else ""
-        out.print(f"  {mark}  {check.name:<18}{detail}", highlight=False)
+        out.print(f"  {mark}  {check.name:<18}  {check.detail}".rstrip(), highlight=False)
+    if decision.verdict != "send":
+        return
     for fact in history.deliveries:
-        if fact.decision_id == decision.decision_id and decision.verdict == "send":
-            out.print(
-                f"  {at(fact.occurred_at)}  {type(fact).__name__}  to {fact.installation}", highlight=False
-            )
+        if fact.decision_id == decision.decision_id:
+            line = f"  {at(fact.occurred_at)}  {type(fact).__name__}  to {fact.installation}"
+            out.print(line, highlight=False)
+    for contact in history.row.contacts if history.row else ():
+        if contact.decision_id == decision.decision_id:
+            for when, what in ((contact.opened_at, "opened"), (contact.ordered_at, "an order followed")):
+                if when >= 0:
+                    out.print(f"  {at(when)}  {what}", highlight=False)
 
 
 def at(ms: int) -> str:

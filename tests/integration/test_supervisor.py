@@ -203,6 +203,8 @@ class TestTheStack:
             before = stack.pids()
             assert list(before) == ["kafka", "clickhouse", "journeys-0", "journeys-1", "metrics-0"]
 
+            log = stack.log_of("journeys-1")
+            wait_for(lambda: log.exists() and log.read_text().count("\n") == 1, "first environment")
             ever = [identity(pid) for pid in before.values()]
             for name in ("kafka", "clickhouse", "journeys-1"):
                 os.kill(before[name], signal.SIGKILL)
@@ -216,7 +218,6 @@ class TestTheStack:
             assert asyncio.run(answers_metadata(stack.kafka_bootstrap))
             assert answers_query(stack.clickhouse_url.rpartition("/")[0])
 
-            log = stack.log_of("journeys-1")
             wait_for(lambda: log.read_text().count("\n") == 2, "second environment")
             told = json.loads(log.read_text().splitlines()[-1])
             assert told == {

@@ -1,4 +1,4 @@
-"""`verify` objects to what can't be derived again; `explain` names the fact behind each part."""
+"""Verification objects to what can't be derived again; an explanation names the fact behind each part."""
 
 from __future__ import annotations
 
