@@ -38,7 +38,7 @@ class Progress:
         step, now = sentence.partition(":")[0], time.monotonic()
         if step != self._step or now - self._said_at > LINE_EVERY_S:
             self._step, self._said_at = step, now
-            err.print(sentence, highlight=False)
+            err.print(sentence, highlight=False, soft_wrap=True)
 
 
 @contextmanager
