@@ -41,7 +41,7 @@ def data_folder(given: Path | None) -> Path:
 def servers(given: Path | None, progress: Callable[[str], None]) -> Iterator[Servers]:
     """Servers to read from; those that were started for it are stopped at the end."""
     kafka, clickhouse = os.environ.get(KAFKA_ENV), os.environ.get(CLICKHOUSE_ENV)
-    if kafka and clickhouse:
+    if kafka and clickhouse and given is None:
         yield Servers(kafka, clickhouse)
         return
     data = data_folder(given)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
+from rich.text import Text
 
 from connectors.errors import OptinError
 from processors import report
@@ -55,8 +57,15 @@ def main() -> None:
     try:
         app()
     except OptinError as error:
-        report.err.print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False)
-        sys.exit(1)
+        _fail(type(error).__name__, str(error))
+    except OSError as error:
+        # A folder that may not be written, a full disk: the system's words, without our stack.
+        _fail("The system refused", str(error))
+
+
+def _fail(kind: str, words: str) -> NoReturn:
+    report.err.print(Text.assemble((f"{kind}: ", "red"), words), soft_wrap=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

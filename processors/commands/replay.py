@@ -16,7 +16,7 @@ from connectors.datasets import taobao
 from connectors.errors import Misconfigured
 from processors import report
 from processors.bounded_run import INPUTS, BoundedRun, event_environment
-from processors.definitions import write_with_wait
+from processors.definitions import refuse_bad_wait, write_with_wait
 from processors.prepare import migrate_tables, publish
 from processors.stack import Stack
 from processors.topic_names import DEAD_LETTERS, DECISIONS, DELIVERIES
@@ -56,6 +56,7 @@ def replay_taobao(
     """
     if summary not in {"table", "json"}:
         raise Misconfigured(f"--summary is table or json, not {summary}")
+    refuse_bad_wait(wait)
     if data is not None:
         result = _replay(file, data, wait, workers, amplify)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 import schemas
 from connectors.kafka.topics import apply_topics, list_topics
 from processors import report
+from processors.attach import servers
 from processors.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Create and list Kafka topics.")
@@ -41,9 +43,14 @@ def apply(
 
 
 @app.command("list")
-def show() -> None:
+def show(
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
+    ] = None,
+) -> None:
     """Show our topics as schemas/topics.yaml describes them and as the broker knows them."""
-    found = {state.name: state for state in asyncio.run(list_topics(read_settings().kafka_bootstrap))}
+    with report.progress() as progress, servers(data, progress) as where:
+        found = {state.name: state for state in asyncio.run(list_topics(where.kafka_bootstrap))}
     rows = []
     for topic in schemas.topics():
         state = found.pop(topic.name, None)

@@ -5,6 +5,6 @@ Where to add the next thing: a journey is a file in `journeys/`; a rule for all 
 
 from __future__ import annotations
 
-from processors.definitions.loader import load, shipped, write_with_wait
+from processors.definitions.loader import load, refuse_bad_wait, shipped, write_with_wait
 
-__all__ = ["load", "shipped", "write_with_wait"]
+__all__ = ["load", "refuse_bad_wait", "shipped", "write_with_wait"]

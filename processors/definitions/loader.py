@@ -162,9 +162,17 @@ def shipped(archive: Mapping[str, core.Journey | core.Policy] | None = None) -> 
         return load(folder, archive)
 
 
+def refuse_bad_wait(wait: str) -> None:
+    """Raise `Misconfigured` for a wait that is no duration."""
+    try:
+        duration_ms(wait)
+    except ValueError as error:
+        raise Misconfigured(f"--wait {wait}: {error}") from error
+
+
 def write_with_wait(folder: Path, wait: str) -> None:
-    """Copy the shipped definitions to `folder`, with another wait in every journey."""
-    duration_ms(wait)
+    """Copy the shipped definitions to `folder`, with another wait in every journey; see `refuse_bad_wait`."""
+    refuse_bad_wait(wait)
     with as_file(files(__package__)) as source:
         (folder / "journeys").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / "policy.yaml", folder / "policy.yaml")

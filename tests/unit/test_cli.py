@@ -1,0 +1,109 @@
+"""The command line teaches, and says in one line what was wrong with a call."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from click import Command
+from typer.main import get_command
+
+from processors import cli
+
+USAGE_EXIT = 2
+
+
+def commands(group: Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Command]]:
+    """All commands below a group by their words."""
+    found: list[tuple[tuple[str, ...], Command]] = []
+    for name, command in getattr(group, "commands", {}).items():
+        words = (*path, name)
+        found += commands(command, words) if hasattr(command, "commands") else [(words, command)]
+    return found
+
+
+ALL = commands(get_command(cli.app))  # type: ignore[arg-type]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The exit code of `optin WORDS`."""
+    monkeypatch.setattr(sys, "argv", ["optin", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_the_commands_are_those_of_the_readme() -> None:
+    """A renamed command is a change for everybody."""
+    assert {words[0] for words, _ in ALL} == {
+        *("up", "status", "down", "demo", "replay", "worker", "topics", "migrate"),
+        *("sql", "explain", "verify", "bench", "doctor"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), ALL, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_a_command_teaches(words: tuple[str, ...], command: Command) -> None:
+    """Its help says what it does; every option says what it means."""
+    assert command.help
+    assert len(command.help.split()) > 5, words
+    assert all(getattr(parameter, "help", None) for parameter in command.params if parameter.name != "help")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["replay", "taobao", "/nonexistent.csv"], "/nonexistent.csv can't be read"),
+        (["replay", "taobao", __file__, "--wait", "soon"], "a duration is a whole number and a unit"),
+        (["replay", "taobao", __file__, "--summary", "xml"], "--summary is table or json"),
+        (["worker", "painter"], "painter is no role; the roles are journeys, delivery, metrics"),
+        (["worker", "journeys", "--log-level", "loud"], "--log-level is one of"),
+        (["sql", "SELECT 1", "--format", "yaml"], "--format is one of table, json, csv"),
+        (["explain", "ann", "--data", "/nonexistent"], "holds no stack"),
+        (["up", "--data", "/proc/nowhere"], "The system refused"),
+    ],
+)
+def test_a_wrong_call_is_answered_in_one_line(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, the reason and the remedy on stderr, nothing on stdout, no traceback."""
+    for name in ("OPTIN_KAFKA_BOOTSTRAP", "OPTIN_CLICKHOUSE_URL", "OPTIN_DATA"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert run(monkeypatch, *words) == 1
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+
+
+def test_a_missing_stack_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks before there is anything is told what to run first."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("OPTIN_KAFKA_BOOTSTRAP", "OPTIN_CLICKHOUSE_URL", "OPTIN_DATA"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert run(monkeypatch, "verify") == 1
+    assert "run `optin up` or `optin demo` first" in capsys.readouterr().err
+
+
+def test_a_setting_that_makes_no_sense_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the variable that holds it."""
+    monkeypatch.setenv("OPTIN_CHUNK_RECORDS", "0")
+
+    assert run(monkeypatch, "migrate") == 1
+    assert "OPTIN_CHUNK_RECORDS: Input should be greater than or equal to 1" in capsys.readouterr().err
+
+
+def test_an_unknown_option_shows_the_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As every command line does."""
+    assert run(monkeypatch, "demo", "--people", "3") == USAGE_EXIT
+    assert "--people" in capsys.readouterr().err
