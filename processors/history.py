@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any, Final
 
 from connectors import codec
-from connectors.kafka.publish import partition_of
 from connectors.kafka.read import read_topic
 from connectors.kafka.topics import partition_count
+from connectors.placement import partition_of
 from ledger import facts as f
 from ledger import subject as rows
 from ledger.subject import Subject

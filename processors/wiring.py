@@ -10,11 +10,12 @@ from typing import Any, Final
 from faust.types import TP
 
 from connectors.errors import Misconfigured
+from connectors.kafka.reappend import Reappender
 from connectors.kafka.topics import partition_count
 from connectors.push.console import ConsoleSender
 from connectors.time_zones import zone_table
 from ledger.definitions import Definitions
-from processors.agents import reach_rows, subject_rows
+from processors.agents import intake, reach_rows, subject_rows
 from processors.agents.consent_projector import consent_projector
 from processors.agents.journey_runner import journey_runner
 from processors.agents.metrics_streamer import MetricsStreamer, metrics_streamer
@@ -90,7 +91,10 @@ def journeys(settings: Settings) -> Any:
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
     worker = Worker("journeys", settings)
     lane = worker.lane("subjects", JOURNEYS_CHANGELOG, subject_rows.ROWS)
-    handler = SubjectHandler(definitions, zone_table(), partitions)
+    reappend = None
+    if settings.clock == "wall":
+        reappend = Reappender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER).append
+    handler = SubjectHandler(definitions, zone_table(), partitions, reappend)
     consent_projector(worker.app, lane, handler)
     journey_runner(worker.app, lane, handler)
     return worker.app
@@ -103,10 +107,11 @@ def delivery(settings: Settings) -> Any:
     clock they are one lane, whose merge is the barrier: consent is folded exactly up to the decision.
     """
     definitions = _definitions(settings)
+    partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
     worker = Worker("delivery", settings)
     app = worker.app
     consent_lane = worker.lane("consent", CONSENT_CHANGELOG, reach_rows.ROWS)
-    consent_projector(app, consent_lane, ReachHandler())
+    consent_projector(app, consent_lane, ReachHandler(partitions))
     by_events = settings.clock == "event"
 
     def reach_of(key: bytes, transaction: Any) -> Any:

@@ -10,31 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from connectors.codec import encode, topic_of
 from connectors.errors import InvariantBroken, Misconfigured, Transient
+from connectors.placement import partition_of
 from ledger.facts import Fact, SubjectFact
 
 BATCH_BYTES: Final = 256 << 10
 IN_FLIGHT_MAX: Final = 64
 """Batches that wait for their acknowledgement: with `BATCH_BYTES`, at most 16 MiB."""
 REQUEST_MS: Final = 30_000
-POSITIVE: Final = 0x7FFFFFFF
-PLACES_MAX: Final = 1 << 17
-"""Subjects whose partition is remembered: murmur2 in Python costs more than the rest of a record."""
-
-
-@lru_cache(PLACES_MAX)
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a record's key, as Java's default partitioner places it."""
-    return int((murmur2(key) & POSITIVE) % partitions)
 
 
 class FactPublisher:

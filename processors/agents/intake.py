@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from aiokafka.partitioner import murmur2
-
 from connectors import codec
 from connectors.errors import Poison
 from ledger.admission import rejection
@@ -62,11 +60,6 @@ def first_append(record: Any) -> int:
         if name == FIRST_APPENDED_HEADER and value.isdigit():
             return int(min(int(value), record.timestamp))
     return int(record.timestamp)
-
-
-def misplaced(key: bytes, partition: int, partitions: int) -> bool:
-    """Whether a key belongs on another partition (murmur2, as Kafka's own clients place it)."""
-    return bool((murmur2(key) & 0x7FFFFFFF) % partitions != partition)
 
 
 def dead_letter(refused: Refused, transaction: Transaction) -> None:

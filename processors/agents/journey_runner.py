@@ -13,7 +13,7 @@ from processors.topic_names import ACTIVITY
 def journey_runner(app: Any, lane: Lane, handler: SubjectHandler) -> None:
     """Register the agent on `app`; journeys start, move and fire in the rows of `lane`."""
     lane.handle(ACTIVITY, handler)
-    lane.hooks = Hooks(fire=handler.fire)
+    lane.hooks = Hooks(fire=handler.fire, before=handler.before)
 
     @app.agent(raw_topic(app, ACTIVITY), name="journey_runner")  # type: ignore[untyped-decorator]
     async def run(chunks: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from connectors.placement import partition_of
 from ledger import reach
 from ledger.reach import NOBODY, Reach
 from processors.agents import intake
@@ -63,7 +64,10 @@ def attempt_key(push_id: str) -> bytes:
 
 
 class ReachHandler:
-    """Folds permissions and tokens. Bad records are skipped: the journeys role dead-letters them."""
+    """Folds permissions and tokens. Bad and misplaced records are skipped: the journeys role sees to them."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
         """See `intake.read`."""
@@ -74,6 +78,8 @@ class ReachHandler:
         if isinstance(item, Refused):
             return
         key = item.record.key
+        if partition_of(key, self._partitions) != transaction.partition:
+            return
         row: Reach = transaction.get(key) or NOBODY
         after = reach.fold(row, item.fact, item.appended_ms)
         if after is not row:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from connectors import codec
+from connectors.placement import partition_of
 from ledger import fold as core
 from ledger import journeys, subject
 from ledger.consent import refusal
@@ -19,21 +23,64 @@ from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
 from processors.topic_names import DECISIONS, PERMISSIONS, TOKENS
 
+log = logging.getLogger(__name__)
+
 ROWS = RowCodec(encode=subject.encode, decode=subject.decode, wake_at=subject.wake_at)
 
 
-class SubjectHandler:
-    """Folds accepted facts into subject rows and emits what follows; bad records go to dead-letters."""
+Reappend = Callable[[str, int, bytes, bytes, int], Awaitable[None]]
+"""`reappend(topic, partition, key, value, first append in ms)`: acknowledged when it returns."""
 
-    def __init__(self, definitions: Definitions, zone_table: ZoneTable, partitions: int) -> None:
+
+class SubjectHandler:
+    """Folds accepted facts into subject rows and emits what follows; bad records go to dead-letters.
+
+    A fact on a partition where its subject does not belong may be a revocation: it is appended again where it
+    belongs (same event id, its first append in a header) before its chunk is folded, and skipped here. Under
+    the event clock, whose inputs are complete before anything is folded, it is a dead letter instead.
+    """
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        zone_table: ZoneTable,
+        partitions: int,
+        reappend: Reappend | None = None,
+    ) -> None:
         self._definitions = definitions
         self._zone_table = zone_table
         self._partitions = partitions
+        self._reappend = reappend
         self.dead_letters = 0
+        self.reappended = 0
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
         """See `intake.read`."""
         return intake.read(record)
+
+    async def before(self, partition: int, items: Sequence[Accepted | Refused]) -> bool:
+        """Append the misplaced facts of a chunk where they belong. Raises `Transient`."""
+        if self._reappend is None:
+            return True
+        for item in items:
+            if not isinstance(item, Accepted):
+                continue
+            record = item.record
+            home = partition_of(record.key, self._partitions)
+            if home == partition:
+                continue
+            await self._reappend(record.topic, home, record.key, record.value, item.appended_ms)
+            self.reappended += 1
+            log.warning(
+                "%s/%d offset %d: a fact whose subject belongs on partition %d was appended there %d ms after"
+                " its first append; its producer's partitioner is not murmur2 (docs/reference/topics.md)",
+                record.topic,
+                partition,
+                record.offset,
+                home,
+                max(0, time.time_ns() // 1_000_000 - item.appended_ms),
+            )
+        return True
 
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
         """Fold one read record."""
@@ -41,14 +88,12 @@ class SubjectHandler:
             self._refuse(item, transaction)
             return
         key, fact = item.record.key, item.fact
-        row: Subject | None = transaction.get(key)
-        if row is None:
-            # Checked once per key: a key with a row here was placed right before.
-            if intake.misplaced(key, transaction.partition, self._partitions):
+        if partition_of(key, self._partitions) != transaction.partition:
+            if self._reappend is None:
                 detail = "the producer's partitioner is not murmur2; see docs/reference/topics.md"
                 self._refuse(Refused(item.record, "misplaced", detail), transaction)
-                return
-            row = NEW
+            return
+        row: Subject = transaction.get(key) or NEW
         no_room = refusal(row.consent, fact)
         if no_room is not None:
             self._refuse(Refused(item.record, no_room, "the subject's state is full"), transaction)

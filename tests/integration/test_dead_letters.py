@@ -15,7 +15,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from connectors import codec
-from connectors.kafka.publish import partition_of
+from connectors.placement import partition_of
 from ledger import facts as f
 from processors.prepare import migrate_tables, publish
 from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, Stack

@@ -24,9 +24,10 @@ from connectors.codec import decode
 from connectors.errors import InvariantBroken, Misconfigured, Transient
 from connectors.kafka import embedded, fast_start, jars
 from connectors.kafka.embedded import EmbeddedKafka, answers_metadata
-from connectors.kafka.publish import FactPublisher, partition_of
+from connectors.kafka.publish import FactPublisher
 from connectors.kafka.read import read_topic
 from connectors.kafka.topics import apply_topics, list_topics
+from connectors.placement import partition_of
 from ledger.facts import ItemViewed, RecordDeadLettered
 from processors.stack import Servers
 
