@@ -14,6 +14,7 @@ from ledger.consent import SKEW_MS
 
 ID_LENGTH_MAX: Final = 128
 TEXT_LENGTH_MAX: Final = 1_024
+WORD_LENGTH_MAX: Final = 64
 ITEMS_MAX: Final = 200
 PUSHES_MAX: Final = 1_000
 EARLIEST_MS: Final = 946_684_800_000
@@ -24,7 +25,9 @@ LATEST_MS: Final = 4_102_444_800_000
 """2100-01-01."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,127}", re.ASCII)
-_PHONE: Final = re.compile(r"\+?[0-9][0-9 .()-]{8,18}[0-9]", re.ASCII)
+_PHONE: Final = re.compile(r"\+[0-9 .()-]{9,24}|[0-9]{10,15}|[0-9]+[ .()-][0-9 .()-]{7,20}", re.ASCII)
+"""A number of up to 15 digits (E.164), or digits with the signs that people write between them. Longer bare
+numbers are ids of a database; a shorter numeric id needs a letter in front."""
 _IDS: Final = (
     "event_id",
     "app",
@@ -36,7 +39,9 @@ _IDS: Final = (
     "topic",
     "token_id",
 )
-_TEXTS: Final = ("context", "copy_version", "category", "reason", "cause", "time_zone", "country")
+_WORDS: Final = ("reason", "cause", "time_zone", "country")
+"""Kept in a subject's state and repeated in each decision, so they are short."""
+_TEXTS: Final = ("context", "copy_version", "category")
 
 
 def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> tuple[str, str] | None:
@@ -48,7 +53,10 @@ def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> tuple[str, s
         if key != fact.subject.encode():
             return "key_mismatch", "the record's key is not the subject's UTF-8 bytes"
         if _PHONE.fullmatch(fact.subject) or "@" in fact.subject:
-            return "personal_subject", "the subject looks like a phone number or an e-mail address"
+            return (
+                "personal_subject",
+                "the subject looks like a phone number or an e-mail address; begin a numeric id with s-",
+            )
     if not EARLIEST_MS <= fact.occurred_at <= LATEST_MS:
         return "absurd_time", "occurred_at must be milliseconds between the years 2000 and 2100"
     if fact.occurred_at > appended_ms + SKEW_MS:
@@ -63,13 +71,14 @@ def _absurd_value(fact: f.Fact) -> tuple[str, str] | None:
         value = getattr(fact, name, None)
         if value is not None and not _ID.fullmatch(value):
             return "absurd_identifier", f"{name} must be 1 to {ID_LENGTH_MAX} plain characters"
-    for name in _TEXTS:
-        value = getattr(fact, name, None)
-        if value is not None and not _plain(value):
-            return "absurd_text", f"{name} must be printable, at most {TEXT_LENGTH_MAX} characters"
+    for names, longest in ((_WORDS, WORD_LENGTH_MAX), (_TEXTS, TEXT_LENGTH_MAX)):
+        for name in names:
+            value = getattr(fact, name, None)
+            if value is not None and not _plain(value, longest):
+                return "absurd_text", f"{name} must be printable, at most {longest} characters"
     if fact.sequence is not None and fact.sequence < 0:
         return "absurd_number", "sequence must not be negative"
-    if not _plain(fact.source):
+    if not _plain(fact.source, TEXT_LENGTH_MAX):
         return "absurd_text", "source must be printable text"
     match fact:
         case f.TokenRegistered():
@@ -96,5 +105,5 @@ def _absurd_value(fact: f.Fact) -> tuple[str, str] | None:
     return None
 
 
-def _plain(text: str) -> bool:
-    return len(text) <= TEXT_LENGTH_MAX and text.isprintable()
+def _plain(text: str, longest: int) -> bool:
+    return len(text) <= longest and text.isprintable()

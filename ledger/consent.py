@@ -5,7 +5,7 @@ them counts is computed when somebody asks (`effective`), never while folding. P
 suppressions are registers too: the latest time wins, at equal times the more private value. So the fold
 is a join: commutative and idempotent, whatever the order in which topics are read.
 
-Times are milliseconds, already capped at the fact's first append (`effective_time`).
+Times are milliseconds, already capped at the fact's first append (`consent_fold.effective_time`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ INSTALLATIONS_MAX: Final = 64
 TOPICS_MAX: Final = 256
 SUPPRESSIONS_MAX: Final = 64
 TOKENS_MAX: Final = 8
-"""Bounds of one subject's state; a fact that needs more room is refused (`refusal`)."""
+"""Bounds of one subject's state; a fact that needs more room is refused (`consent_fold.refusal`)."""
+
+ACTIVITY: Final = (f.AppOpened, f.ItemViewed, f.ItemSaved, f.CartUpdated, f.OrderPlaced, f.PushOpened)
+"""What subjects do in the app; says nothing of consent."""
 
 REFUSALS: Final = frozenset({"denied", "not_determined"})
 """Permissions that take a grant away."""
@@ -113,6 +116,8 @@ class Consent(msgspec.Struct, frozen=True, array_like=True):
     pause: Switch | None = None
     suppressions: dict[str, Switch] = {}
     erased_at: int | None = None
+    ahead: dict[str, int] = {}
+    """First times of facts whose clock was ahead of the broker's; see `consent_fold`."""
 
 
 class Effective(NamedTuple):
@@ -143,31 +148,8 @@ def installation_of(key: str) -> str:
     return key.partition("/")[2]
 
 
-def effective_time(fact: f.Fact, appended_ms: int) -> int:
-    """When the fact counts from: its own time, but never later than its first append."""
-    return min(fact.occurred_at, appended_ms)
-
-
-def refusal(consent: Consent, fact: f.SubjectFact) -> str | None:
-    """Why this fact has no room in the state, or None. The caller sends it to dead-letters."""
-    installation = getattr(fact, "installation", None)
-    if installation is not None:
-        known = consent.installations
-        full = len(known) >= INSTALLATIONS_MAX
-        if full and installation_key(fact.app, installation) not in known:
-            return "too_many_installations"
-    topic = getattr(fact, "topic", None)
-    if topic is not None and len(consent.topics) >= TOPICS_MAX and topic not in consent.topics:
-        return "too_many_topics"
-    if isinstance(fact, f.SubjectSuppressed | f.SubjectReleased):
-        known_reasons = consent.suppressions
-        if len(known_reasons) >= SUPPRESSIONS_MAX and fact.reason not in known_reasons:
-            return "too_many_suppressions"
-    return None
-
-
 def evolve(consent: Consent, fact: f.SubjectFact, at: int) -> Consent:
-    """Fold one fact, effective at `at` (ms, see `effective_time`). Total: unknown facts change nothing.
+    """Fold one fact, effective at `at` (ms). Total: unknown facts change nothing.
 
     Any permutation and any duplication of the same facts gives the same state (up to the bounds above).
     Erasure is final: it leaves nothing but its own time.
@@ -336,9 +318,10 @@ def _token(consent: Consent, fact: f.Fact, installation: str, news: Token) -> Co
     if merged == old:
         return consent
     tokens[news.token_id] = merged
+    # The latest registered one is the current one: it stays, however many dead ones are heard of.
     newest = sorted(
         tokens.values(),
-        key=lambda t: (max(t.registered_at, t.invalidated_at), t.token_id),
+        key=lambda t: (t.registered_at, t.invalidated_at, t.token_id),
         reverse=True,
     )
     return _with(consent, key, msgspec.structs.replace(known, tokens=tuple(newest[:TOKENS_MAX])))

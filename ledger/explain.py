@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable
 
 from ledger import facts as f
-from ledger.consent import EMPTY, Consent, current_token, effective, effective_time, evolve
+from ledger.consent import EMPTY, Consent, current_token, effective
+from ledger.consent_fold import take_in
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ def explain(facts: Iterable[tuple[f.SubjectFact, int]]) -> tuple[Consent, tuple[
     values: dict[str, str] = {}
     behind: dict[str, f.SubjectFact] = {}
     for fact, appended_ms in facts:
-        consent = evolve(consent, fact, effective_time(fact, appended_ms))
+        consent = take_in(consent, fact, appended_ms)
         now = _parts(consent)
         for name, value in now.items():
             if values.get(name) != value:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from ledger import facts as f
-from ledger.consent import effective_time, evolve
+from ledger.consent import ACTIVITY
+from ledger.consent_fold import effective_time, take_in
 from ledger.journeys import Setting, Step, react, seen_active
 from ledger.subject import Subject
-
-_ACTIVITY = (f.AppOpened, f.ItemViewed, f.ItemSaved, f.CartUpdated, f.OrderPlaced, f.PushOpened)
 
 
 def fold(
@@ -19,14 +18,13 @@ def fold(
 
     Total and deterministic. Facts of decisions and deliveries change nothing here.
     """
-    if isinstance(fact, _ACTIVITY):
+    if isinstance(fact, ACTIVITY):
         return react(subject, name, fact, now, setting)
-    at = effective_time(fact, appended_ms)
-    consent = evolve(subject.consent, fact, at)
+    consent = take_in(subject.consent, fact, appended_ms)
     if consent is not subject.consent:
         subject = msgspec.structs.replace(subject, consent=consent)
     if isinstance(fact, f.SubjectErased):
         return react(subject, name, fact, now, setting)
     if isinstance(fact, f.InstallationSeen) and consent.erased_at is None:
-        subject = seen_active(subject, fact.app, fact.installation, at)
+        subject = seen_active(subject, fact.app, fact.installation, effective_time(fact, appended_ms))
     return subject, ()

@@ -16,7 +16,7 @@ from typing import Final
 from ledger.definitions import Policy
 from ledger.facts import CheckResult
 from ledger.snapshot import InstallationView, Snapshot
-from ledger.time_zones import DAY_MS, ZoneTable, as_text, calendar_key, next_open
+from ledger.time_zones import DAY_MS, ZoneTable, as_text, calendar_key, next_open, next_quiet
 
 MARKETING: Final = "marketing"
 TRANSACTIONAL: Final = "transactional"
@@ -80,12 +80,24 @@ class Question:
     @cached_property
     def open_at(self) -> int | None:
         """The first instant from now on that is quiet nowhere the person may be; None: never."""
-        hours = self.snapshot.consent.quiet
-        if hours is None and self.policy.quiet_hours is not None:
-            hours = (self.policy.quiet_hours.start_minute, self.policy.quiet_hours.end_minute)
-        if hours is None:
+        if self.quiet_hours is None:
             return self.now
-        return next_open(self.now, hours[0], hours[1], self.zones)
+        return next_open(self.now, *self.quiet_hours, self.zones)
+
+    @cached_property
+    def quiet_hours(self) -> tuple[int, int] | None:
+        """(start, end) minute of the local day: the person's own, else the policy's."""
+        hours = self.policy.quiet_hours
+        ours = None if hours is None else (hours.start_minute, hours.end_minute)
+        return self.snapshot.consent.quiet or ours
+
+    @property
+    def send_before(self) -> int:
+        """When a push that is decided now is too late: the policy's limit, or the next quiet hours."""
+        limit = self.now + self.policy.send_within_ms
+        if self.snapshot.category == TRANSACTIONAL or self.quiet_hours is None:
+            return limit
+        return next_quiet(self.now, limit, *self.quiet_hours, self.zones)
 
     def sent_within(self, window: str) -> int:
         """Marketing sends that count in `window`; with several zones, the zone with the most."""
@@ -213,13 +225,14 @@ _NOT_WITHHOLDING: Final = frozenset({"quiet_hours", "holdout"})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
-    """The gate's answer. `installations` (keys) only for `send`, `hold_until` only for `hold`."""
+    """The gate's answer. `installations` (keys), `send_before` only for `send`, `hold_until` for `hold`."""
 
     verdict: str
     reason: str | None
     hold_until: int | None
     checks: tuple[CheckResult, ...]
     installations: tuple[str, ...]
+    send_before: int | None = None
 
 
 def decide(snapshot: Snapshot, policy: Policy, zone_table: ZoneTable, now: int) -> Decision:
@@ -244,4 +257,5 @@ def decide(snapshot: Snapshot, policy: Policy, zone_table: ZoneTable, now: int) 
     chosen = question.reachable
     if snapshot.category != TRANSACTIONAL:
         chosen = chosen[:1]
-    return Decision("send", None, None, checks, tuple(views[i].key for i in chosen))
+    keys = tuple(views[i].key for i in chosen)
+    return Decision("send", None, None, checks, keys, question.send_before)

@@ -22,9 +22,11 @@ from ledger.gate import MARKETING, TRANSACTIONAL, WINDOW_MS_MAX, decide
 from ledger.ids import derived, short_hash
 from ledger.snapshot import Snapshot, consent_view, encode_snapshot
 from ledger.subject import (
+    BEGUN_MAX,
     CONTACTS_MAX,
     ITEMS_MAX,
     RECENT_IDS_MAX,
+    REMOVED_MAX,
     Candidate,
     Contact,
     Instance,
@@ -153,6 +155,7 @@ def _remove(
         if not _matches(removal, fact):
             continue
         gone = set(_items(removal, fact))
+        subject = _note_removed(subject, gone, fact.occurred_at)
         kept: list[Instance] = []
         for instance in subject.instances:
             if instance.journey != journey.name or gone.isdisjoint(instance.items):
@@ -173,6 +176,15 @@ def _remove(
     return subject
 
 
+def _note_removed(subject: Subject, items: set[str], at: int) -> Subject:
+    removed = dict(subject.removed)
+    for item in items:
+        mark = short_hash(item)
+        removed[mark] = max(at, removed.get(mark, at))
+    latest = sorted(removed.items(), key=lambda entry: (entry[1], entry[0]))
+    return replace(subject, removed=tuple(latest[-REMOVED_MAX:]))
+
+
 def _trigger(
     subject: Subject,
     name: str,
@@ -186,7 +198,11 @@ def _trigger(
         return subject
     if now - fact.occurred_at > setting.definitions.policy.lateness_max_ms:
         return subject
-    items = _items(journey.trigger, fact)
+    # A fact that was long under way: what left the cart after it needs no reminder.
+    over = {item for item, at in subject.removed if at > fact.occurred_at}
+    items = tuple(item for item in _items(journey.trigger, fact) if short_hash(item) not in over)
+    if not items:
+        return subject
     for index, instance in enumerate(subject.instances):
         if instance.journey == journey.name and instance.app == fact.app:
             known = tuple(item for item in instance.items if item not in items)
@@ -198,6 +214,10 @@ def _trigger(
             others = subject.instances
             return replace(subject, instances=(*others[:index], armed, *others[index + 1 :]))
     version = setting.definitions.journey_versions[journey.name]
+    mark = short_hash(f"{journey.name}\0{fact.event_id}")
+    if mark in subject.begun:
+        return subject
+    subject = replace(subject, begun=(*subject.begun, mark)[-BEGUN_MAX:])
     started = Instance(
         instance=derived("instance", name, journey.name, version, fact.event_id),
         journey=journey.name,
@@ -294,7 +314,7 @@ def _decide(
             verdict=decision.verdict,
             reason=decision.reason,
             hold_until=decision.hold_until,
-            send_before=now + policy.send_within_ms if sent else None,
+            send_before=decision.send_before,
             checks=decision.checks,
             snapshot=encode_snapshot(snapshot),
             permissions_next=setting.permissions_next,

@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from ledger import facts as f
-from ledger.consent import EMPTY, Consent, current_token, effective_time, evolve, installation_key, token_id
+from ledger.consent import EMPTY, Consent, current_token, installation_key, token_id
+from ledger.consent_fold import take_in
 from ledger.definitions import Policy
 from ledger.gate import TRANSACTIONAL
 from ledger.snapshot import consent_view
@@ -42,7 +43,7 @@ def decode(raw: bytes) -> Reach:
 
 def fold(reach: Reach, fact: f.SubjectFact, appended_ms: int) -> Reach:
     """Fold one fact of permissions or tokens; addresses of dead or replaced tokens are dropped."""
-    consent = evolve(reach.consent, fact, effective_time(fact, appended_ms))
+    consent = take_in(reach.consent, fact, appended_ms)
     if consent is reach.consent:
         return reach
     addresses = reach.addresses

@@ -17,6 +17,8 @@ STATE_VERSION: Final = 1
 RECENT_IDS_MAX: Final = 16
 """Activity facts and orders of which a second copy is recognised, per subject."""
 CONTACTS_MAX: Final = 1_000
+BEGUN_MAX: Final = 32
+REMOVED_MAX: Final = 32
 ITEMS_MAX: Final = 100
 """Items of one instance; the oldest gives way (a cart of more is spoken of by its newest items)."""
 
@@ -73,6 +75,10 @@ class Subject(msgspec.Struct, frozen=True, array_like=True):
     instances: tuple[Instance, ...] = ()
     held: tuple[Candidate, ...] = ()
     contacts: tuple[Contact, ...] = ()
+    begun: tuple[int, ...] = ()
+    """Triggers that began an instance, by their hash: a late copy of one begins nothing again."""
+    removed: tuple[tuple[int, int], ...] = ()
+    """(hash of an item, when it last left a cart or was ordered): an older add that arrives later is over."""
 
 
 NEW: Final = Subject()

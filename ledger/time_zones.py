@@ -76,6 +76,24 @@ def next_open(now: int, start_minute: int, end_minute: int, zones: Sequence[tzin
     return None
 
 
+def next_quiet(now: int, limit: int, start_minute: int, end_minute: int, zones: Sequence[tzinfo]) -> int:
+    """The first instant after an open `now` that is quiet in any of `zones`, at most `limit`."""
+    return min([limit, *(_quiet_start(now, limit, start_minute, end_minute, zone) for zone in zones)])
+
+
+def _quiet_start(at: int, limit: int, start_minute: int, end_minute: int, zone: tzinfo) -> int:
+    """The first quiet instant after an open `at`, clock changes on the way included; at most `limit`."""
+    while at < limit and start_minute != end_minute:
+        left = (start_minute * MINUTE_MS - (at + offset_ms(at, zone))) % DAY_MS
+        change = _first_change(at, min(at + left, limit), zone)
+        if change is None:
+            return min(at + left, limit)
+        if is_quiet(change, start_minute, end_minute, zone):
+            return change
+        at = change
+    return limit
+
+
 def _quiet_end(at: int, start_minute: int, end_minute: int, zone: tzinfo) -> int:
     """The first instant after a quiet `at` that is not quiet, clock changes on the way included."""
     while True:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from connectors.errors import Misconfigured
+from processors.settings import read_settings
 from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, STATE_FILE, Servers, Stack, read_state
 
 FOLDER = Path(".optin-data")
@@ -41,13 +42,15 @@ def data_folder(given: Path | None) -> Path:
 def servers(given: Path | None, progress: Callable[[str], None]) -> Iterator[Servers]:
     """Servers to read from; those that were started for it are stopped at the end."""
     kafka, clickhouse = os.environ.get(KAFKA_ENV), os.environ.get(CLICKHOUSE_ENV)
-    if kafka and clickhouse and given is None:
-        yield Servers(kafka, clickhouse)
+    if (kafka or clickhouse) and given is None:
+        # Named servers are meant, also where only one is named; what a command lacks it will miss by name.
+        settings = read_settings()
+        yield Servers(settings.kafka_bootstrap, settings.clickhouse_url.get_secret_value())
         return
     data = data_folder(given)
     state = read_state(data)
     if state is not None:
-        yield Servers(state.kafka_bootstrap, state.clickhouse_url)
+        yield Servers(kafka or state.kafka_bootstrap, clickhouse or state.clickhouse_url)
         return
     if not (data / "kafka").is_dir():
         raise Misconfigured(f"{data} holds no stack ({STATE_FILE} and kafka/ are missing): check --data")

@@ -11,6 +11,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 LINE_EVERY_S: Final = 2.0
 """Without a terminal, a line of progress at most this often (but every new kind of step)."""
@@ -60,7 +61,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         numbers = all(isinstance(row[index], int | float) for row in rows)
         shown.add_column(column, justify="right" if numbers and rows else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*("" if value is None else _text(value) for value in row))
+        # As Text: what people wrote may look like markup.
+        shown.add_row(*(Text("" if value is None else _text(value)) for value in row))
     return shown
 
 

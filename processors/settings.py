@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from connectors.errors import Misconfigured
+
+PORT_MAX: Final = 65_535
 
 
 class Settings(BaseSettings):
@@ -39,6 +41,15 @@ class Settings(BaseSettings):
     metrics_rows_max: int = Field(50_000, ge=1, description="rows of one ClickHouse insert")
     metrics_wait_s: float = Field(1.0, gt=0, description="longest time a fact waits for its insert")
     metrics_from_beginning: bool = Field(False, description="read everything again from offset 0")
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _hosts_and_ports(cls, value: str) -> str:
+        for broker in value.split(","):
+            host, _, port = broker.strip().rpartition(":")
+            if not host or not (port.isdecimal() and 0 < int(port) <= PORT_MAX):
+                raise ValueError(f"{broker.strip()!r} is not host:port")
+        return value
 
     @property
     def ends_file(self) -> Path:

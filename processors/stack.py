@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Self
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -34,6 +35,7 @@ from processors.supervisor import PartStatus, Supervisor, Worker
 KAFKA_ENV: Final = "OPTIN_KAFKA_BOOTSTRAP"
 CLICKHOUSE_ENV: Final = "OPTIN_CLICKHOUSE_URL"
 STATE_FILE: Final = "stack.json"
+LOCK_FILE: Final = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,10 @@ Prepare = Callable[[Servers], object]
 
 
 class StackState(msgspec.Struct, frozen=True):
-    """What `stack.json` holds. `ready`: all parts were started; times are ms since 1970."""
+    """What `stack.json` holds. `ready`: all parts were started; times are ms since 1970.
+
+    A password in a named ClickHouse's URL is left out: whoever needs it has it in the environment.
+    """
 
     supervisor: child.Identity
     kafka_bootstrap: str
@@ -62,6 +67,37 @@ class StackState(msgspec.Struct, frozen=True):
 def worker_command(role: str) -> list[str]:
     """The command of one worker of a role."""
     return child.python_module("processors.cli", "worker", role)
+
+
+def refuse_running(data: Path) -> None:
+    """Raise `Misconfigured` if a stack runs over the folder; for whoever is about to delete in it."""
+    try:
+        lock = (data / LOCK_FILE).open("r+")
+    except OSError:
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _already_running(data) from None
+
+
+def _already_running(data: Path) -> Misconfigured:
+    running = read_state(data)
+    whose = f" (process {running.supervisor.pid})" if running else ""
+    return Misconfigured(
+        f"a stack already runs over {data}{whose}: stop it with `optin down`, or choose another folder with"
+        " --data."
+    )
+
+
+def redacted(url: str) -> str:
+    """A URL without the password in it, for files and for people."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    where = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{where}"))
 
 
 def read_state(data: Path) -> StackState | None:
@@ -143,10 +179,11 @@ class Stack:
         try:
             self._supervisor = Supervisor(self._write_state)
             kafka = os.environ.get(KAFKA_ENV) or self._start_kafka()
-            self._progress("Creating the topics")
+            self._progress("Looking after the topics")
             settings = read_settings()
             partitions = self._partitions or settings.partitions
-            asyncio.run(apply_topics(kafka, partitions, settings.replication))
+            if self._roles:  # who only reads changes nothing
+                asyncio.run(apply_topics(kafka, partitions, settings.replication))
             clickhouse = os.environ.get(CLICKHOUSE_ENV) or self._start_clickhouse()
             self._servers = Servers(kafka, clickhouse)
             for step in self._prepare:
@@ -197,17 +234,12 @@ class Stack:
 
     def _claim_folder(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
-        lock = (self.data / "lock").open("w")
+        lock = (self.data / LOCK_FILE).open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
-            running = read_state(self.data)
-            whose = f" (process {running.supervisor.pid})" if running else ""
-            raise Misconfigured(
-                f"a stack already runs over {self.data}{whose}: stop it with `optin down`, or choose "
-                "another folder with --data."
-            ) from None
+            raise _already_running(self.data) from None
         self._lock = lock
 
     def _start_kafka(self) -> str:
@@ -247,7 +279,7 @@ class Stack:
             state = StackState(
                 supervisor=identity,
                 kafka_bootstrap=self._servers.kafka_bootstrap if self._servers else "",
-                clickhouse_url=self._servers.clickhouse_url if self._servers else "",
+                clickhouse_url=redacted(self._servers.clickhouse_url) if self._servers else "",
                 started_at=self._started_at,
                 ready=self._ready,
                 parts=tuple(self.statuses() if statuses is None else statuses),

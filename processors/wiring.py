@@ -22,7 +22,7 @@ from processors.agents.metrics_streamer import MetricsStreamer, metrics_streamer
 from processors.agents.push_sender import Lease, PushSenderHandler, push_sender
 from processors.agents.reach_rows import ReachHandler
 from processors.agents.subject_rows import SubjectHandler
-from processors.definitions.archive import definitions_in_force
+from processors.definitions.archive import definitions_in_force, publish_definitions
 from processors.lane.app import lane_app
 from processors.lane.changelog import Watermarks
 from processors.lane.lane import Lane
@@ -67,7 +67,7 @@ class Worker:
             def __init__(self, **kwargs: Any) -> None:
                 super().__init__(app, watermarks, stalled, **kwargs)
 
-    def lane(self, name: str, changelog: str, rows: RowCodec) -> Lane:
+    def lane(self, name: str, changelog: str, rows: RowCodec, *, real_timers: bool = False) -> Lane:
         """A lane of this role, with its own table and transactional ids."""
         settings = self.settings
         prefix = f"optin.{self.role}-{name}"
@@ -82,11 +82,16 @@ class Worker:
             ends=self.ends,
             group_chunks=settings.group_chunks,
             merge_records=settings.merge_records,
+            real_timers=real_timers,
         )
 
 
 def journeys(settings: Settings) -> Any:
-    """consent_projector and journey_runner over one row per subject."""
+    """consent_projector and journey_runner over one row per subject.
+
+    Publishes its definitions first: whatever a decision or an open instance cites can be read by everybody.
+    """
+    asyncio.run(publish_definitions(settings.kafka_bootstrap, settings.definitions))
     definitions = _definitions(settings)
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
     worker = Worker("journeys", settings)
@@ -110,7 +115,7 @@ def delivery(settings: Settings) -> Any:
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
     worker = Worker("delivery", settings)
     app = worker.app
-    consent_lane = worker.lane("consent", CONSENT_CHANGELOG, reach_rows.ROWS)
+    consent_lane = worker.lane("consent", CONSENT_CHANGELOG, reach_rows.ROWS, real_timers=True)
     consent_projector(app, consent_lane, ReachHandler(partitions))
     by_events = settings.clock == "event"
 
@@ -133,7 +138,11 @@ def delivery(settings: Settings) -> Any:
         wall_ms,
         by_events=by_events,
     )
-    send_lane = consent_lane if by_events else worker.lane("sends", SENDS_CHANGELOG, reach_rows.ROWS)
+    send_lane = (
+        consent_lane
+        if by_events
+        else worker.lane("sends", SENDS_CHANGELOG, reach_rows.ROWS, real_timers=True)
+    )
     push_sender(app, send_lane, handler)
     return app
 

@@ -12,7 +12,8 @@ from operator import attrgetter
 from typing import Any, Final
 
 from ledger import facts as f
-from ledger.consent import effective_time, register_of, spoken, token_id
+from ledger.consent import register_of, spoken, token_id
+from ledger.consent_fold import effective_time
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

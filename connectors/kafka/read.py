@@ -74,6 +74,19 @@ async def read_topic(
         await consumer.stop()
 
 
+async def first_offset(bootstrap: str, topic: str, partition: int) -> int:
+    """The oldest kept offset of a partition: 0 until retention deletes something. Raises Transient."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
+    place = TopicPartition(topic, partition)
+    try:
+        await consumer.start()
+        return int((await consumer.beginning_offsets([place]))[place])
+    except (KafkaError, OSError) as error:
+        raise Transient(f"Kafka at {bootstrap} does not tell where {topic} begins: {error!r}") from error
+    finally:
+        await consumer.stop()
+
+
 async def _until_ends(consumer: Any, left: set[Any], ends: Mapping[Any, int]) -> AsyncIterator[list[Any]]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + STALL_S

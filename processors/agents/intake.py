@@ -14,6 +14,7 @@ from processors.lane.transaction import Transaction
 from processors.topic_names import DEAD_LETTERS
 
 FIRST_APPENDED_HEADER: Final = "first_appended_ms"
+DIGITS_MAX: Final = 18
 LETTER_KEY_BYTES_MAX: Final = 65_536
 LETTER_VALUE_BYTES_MAX: Final = 1_900_000
 """A compressed record may unpack to more than any topic takes; its letter keeps the beginning."""
@@ -39,8 +40,11 @@ class Refused:
     detail: str
 
 
-def read(record: Any) -> tuple[int, Accepted | Refused]:
-    """Decode and check one record; give its own time (ms) with the result. Never raises for bad input."""
+def read(record: Any, *, ours: bool = False) -> tuple[int, Accepted | Refused]:
+    """Decode and check one record; give its own time (ms) with the result. Never raises for bad input.
+
+    `ours`: written by a role of ours, whose clock is not measured against the broker's.
+    """
     try:
         fact = codec.decode(record.value)
     except Poison as poison:
@@ -48,7 +52,7 @@ def read(record: Any) -> tuple[int, Accepted | Refused]:
     if not isinstance(fact, SubjectFact):
         return _FIRST, Refused(record, "misplaced_fact", f"{type(fact).__name__} is not about a subject")
     appended_ms = first_append(record)
-    refused = rejection(fact, record.key, appended_ms)
+    refused = rejection(fact, record.key, max(appended_ms, fact.occurred_at) if ours else appended_ms)
     if refused is not None:
         return _FIRST, Refused(record, *refused)
     return fact.occurred_at, Accepted(fact, record, appended_ms)
@@ -57,7 +61,7 @@ def read(record: Any) -> tuple[int, Accepted | Refused]:
 def first_append(record: Any) -> int:
     """When the broker first took the fact in (ms): its header where it was appended again, else now."""
     for name, value in record.headers:
-        if name == FIRST_APPENDED_HEADER and value.isdigit():
+        if name == FIRST_APPENDED_HEADER and value and len(value) <= DIGITS_MAX and value.isdigit():
             return int(min(int(value), record.timestamp))
     return int(record.timestamp)
 

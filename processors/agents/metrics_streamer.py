@@ -51,6 +51,7 @@ class MetricsStreamer:
         self._wait_s = wait_s
         self._queue: asyncio.Queue[Any] = asyncio.Queue(CHUNKS_QUEUED_MAX)
         self.inserted = 0
+        self.inserting = False
         self.refused = 0
 
     async def feed(self, message: Any) -> None:
@@ -71,7 +72,9 @@ class MetricsStreamer:
                     break
                 chunks.append(chunk)
                 rows += self._rows(chunk)
+            self.inserting = True
             await self._insert(rows)
+            self.inserting = False
             for chunk in chunks:
                 self._app.consumer.finish(chunk)
 
@@ -111,6 +114,7 @@ class MetricsStreamer:
 
 def metrics_streamer(app: Any, streamer: MetricsStreamer) -> None:
     """Register the agent on `app`."""
+    app.lane_waits_outside = lambda: streamer.inserting
 
     @app.agent(raw_topic(app, *TOPICS), name="metrics_streamer")  # type: ignore[untyped-decorator]
     async def stream(chunks: Any) -> None:

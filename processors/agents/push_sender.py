@@ -87,8 +87,8 @@ class PushSenderHandler:
         self._lease_started: dict[int, float] = {}
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
-        """See `intake.read`."""
-        return intake.read(record)
+        """See `intake.read`; a decision's time is that of the clock that made it, which may be ahead."""
+        return intake.read(record, ours=True)
 
     async def before(self, partition: int, items: Sequence[Accepted | Refused]) -> bool:
         """The read barrier of a set of decisions; the lease of their attempts starts here."""

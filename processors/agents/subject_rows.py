@@ -11,7 +11,7 @@ from connectors import codec
 from connectors.placement import partition_of
 from ledger import fold as core
 from ledger import journeys, subject
-from ledger.consent import refusal
+from ledger.consent_fold import refusal
 from ledger.definitions import Definitions
 from ledger.facts import SubjectFact
 from ledger.journeys import Setting

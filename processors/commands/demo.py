@@ -18,7 +18,7 @@ from processors.bounded_run import INPUTS, BoundedRun, event_environment
 from processors.commands.explain import show
 from processors.history import history_of
 from processors.prepare import migrate_tables, publish
-from processors.stack import Stack
+from processors.stack import LOCK_FILE, Stack, refuse_running
 from processors.topic_names import ACTIVITY, DEAD_LETTERS, DECISIONS, DELIVERIES
 
 MARKER: Final = "demo-data"
@@ -129,6 +129,8 @@ def _make_anew(data: Path) -> None:
             raise Misconfigured(
                 f"{data} was not made by `optin demo`, so it is left alone: choose another --data"
             )
-        shutil.rmtree(data)
+        refuse_running(data)
+        for part in (part for part in data.iterdir() if part.name != LOCK_FILE):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
     data.mkdir(parents=True, exist_ok=True)
     (data / MARKER).write_text("Made by `optin demo`, which makes it anew on each run.\n")

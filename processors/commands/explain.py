@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from connectors.errors import Misconfigured
 from ledger import facts as f
@@ -81,7 +82,7 @@ def _show_decision(decision: f.PushDecided, history: History, out: Console) -> N
     out.print(f"  items: {', '.join(decision.items) or 'none left'}", highlight=False)
     for check in decision.checks:
         mark = "[green]pass[/green]" if check.passed else "[red]FAIL[/red]"
-        out.print(f"  {mark}  {check.name:<18}  {check.detail}".rstrip(), highlight=False)
+        out.print(f"  {mark}  {check.name:<18}  {escape(check.detail)}".rstrip(), highlight=False)
     if decision.verdict != "send":
         return
     for fact in history.deliveries:

@@ -18,7 +18,7 @@ from processors import report
 from processors.bounded_run import INPUTS, BoundedRun, event_environment
 from processors.definitions import refuse_bad_wait, write_with_wait
 from processors.prepare import migrate_tables, publish
-from processors.stack import Stack
+from processors.stack import Stack, refuse_running
 from processors.topic_names import DEAD_LETTERS, DECISIONS, DELIVERIES
 
 app = typer.Typer(no_args_is_help=True, help="Replay a shop's recorded log through the whole path.")
@@ -122,6 +122,7 @@ class _Stage:
             self.reached, self.facts = known["stage"], known["facts"]
         if self.reached == "publishing":
             # Some facts are in and some are not: begin again with empty topics.
+            refuse_running(data)
             for part in ("kafka", "clickhouse"):
                 shutil.rmtree(data / part, ignore_errors=True)
             self.reached = "new"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from processors import report
 from processors.attach import FOLDER, data_folder
 from processors.prepare import migrate_tables, publish
 from processors.settings import read_settings
-from processors.stack import Stack, StackState, read_state
+from processors.stack import LOCK_FILE, Stack, StackState, read_state, redacted
 from processors.supervisor import PartFailed
 from processors.wiring import ROLES
 
@@ -37,7 +38,10 @@ Port = Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one, kept 
 
 
 def up(
-    data: Annotated[Path, typer.Option(help="Folder that keeps everything; made if it is not there.")] = LIVE,
+    data: Annotated[
+        Path | None,
+        typer.Option(help=f"Folder that keeps everything; OPTIN_DATA or {LIVE} without, made if need be."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Workers of journeys and of delivery.")] = 1,
     kafka_port: Port = 0,
     clickhouse_port: Port = 0,
@@ -51,12 +55,13 @@ def up(
     What is in the data folder survives any crash. Servers that OPTIN_KAFKA_BOOTSTRAP and
     OPTIN_CLICKHOUSE_URL name are used instead of embedded ones.
     """
+    data = data or Path(os.environ.get("OPTIN_DATA") or LIVE)
     if detach:
         _in_background(data, workers, kafka_port, clickhouse_port)
         return
     ended = threading.Event()
-    for kind in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(kind, lambda *_: ended.set())
+    # While parts start, either signal ends what was started; later the loop below does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with report.progress() as progress:
         stack = Stack(
             data,
@@ -72,6 +77,8 @@ def up(
         except BaseException:
             stack.stop()
             raise
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, lambda *_: ended.set())
     try:
         _introduce(stack)
         _watch(stack, ended)
@@ -87,7 +94,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
 ) -> None:
     """Show what runs over a data folder. Exits with 0 if all parts run, 1 if some don't, 3 if none does."""
-    folder = data_folder(data)
+    folder = _stack_folder(data)
     state = read_state(folder)
     if state is None:
         typer.echo(json.dumps({"data": str(folder), "running": False}) if as_json else f"{folder}: stopped")
@@ -110,7 +117,7 @@ def down(
     ] = None,
 ) -> None:
     """Stop what `optin up` started over a data folder. The data stays."""
-    folder = data_folder(data)
+    folder = _stack_folder(data)
     state = read_state(folder)
     if state is None:
         typer.echo(f"{folder}: nothing runs")
@@ -119,6 +126,13 @@ def down(
         progress(f"Stopping the stack over {folder}")
         state.supervisor.end(DOWN_S)
     typer.echo(f"{folder}: stopped")
+
+
+def _stack_folder(given: Path | None) -> Path:
+    folder = data_folder(given)
+    if not (folder / LOCK_FILE).exists():
+        raise Misconfigured(f"{folder} holds no stack: check --data")
+    return folder
 
 
 def _watch(stack: Stack, ended: threading.Event) -> None:
@@ -136,7 +150,7 @@ def _introduce(stack: Stack) -> None:
     say = partial(report.out.print, highlight=False, soft_wrap=True)
     say(f"Everything runs over {stack.data}. Stop it with Ctrl-C or `optin down`.")
     say(f"  Kafka       {stack.kafka_bootstrap}")
-    say(f"  ClickHouse  {stack.clickhouse_url}")
+    say(f"  ClickHouse  {redacted(stack.clickhouse_url)}")
     say(f"  logs        {stack.data / 'logs'}")
 
 

@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from connectors.errors import Misconfigured
 from ledger import definitions as core
+from ledger.consent import ACTIVITY
 from ledger.facts import FACTS
 
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -45,6 +46,7 @@ def _fact(name: str) -> str:
 
 Duration = Annotated[int, BeforeValidator(duration_ms)]
 Minute = Annotated[int, BeforeValidator(_minute)]
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 FactName = Annotated[str, BeforeValidator(_fact)]
 
 
@@ -52,10 +54,26 @@ class _Definition(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_ACTIVITY: Final = {kind.__name__: kind for kind in ACTIVITY}
+
+
 class _Match(_Definition):
     fact: FactName
     items: str
     where: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _fits_the_fact(self) -> Self:
+        if self.fact not in _ACTIVITY:
+            raise ValueError(f"{self.fact} is no activity; journeys move by {', '.join(_ACTIVITY)}")
+        fields = _ACTIVITY[self.fact].__struct_fields__
+        holding = [name for name in ("item", "items") if name in fields]
+        if self.items not in holding:
+            raise ValueError(f"items: {self.fact} holds items in {' or '.join(holding) or 'no field'}")
+        unknown = sorted(set(self.where) - set(fields))
+        if unknown:
+            raise ValueError(f"where: {self.fact} has no field {', '.join(unknown)}")
+        return self
 
 
 class _Removal(_Match):
@@ -63,9 +81,9 @@ class _Removal(_Match):
 
 
 class _Push(_Definition):
-    step: str
+    step: Word
     category: Literal["marketing", "transactional"]
-    topic: str
+    topic: Word
     title: str = Field(max_length=200)
     body: str = Field(max_length=1_000)
 
@@ -119,7 +137,7 @@ class _Policy(_Definition):
     caps: tuple[_Cap, ...]
     quiet_hours: _QuietHours | None
     zones_otherwise: tuple[str, ...] = ()
-    topics_on: tuple[str, ...] = ()
+    topics_on: tuple[Word, ...] = ()
     send_within: Duration
     lateness_max: Duration
 
@@ -183,10 +201,10 @@ def write_with_wait(folder: Path, wait: str) -> None:
 
 def _read(path: Path, model: type[Model]) -> Model:
     try:
-        body: Any = yaml.safe_load(path.read_text())
+        body: Any = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise Misconfigured(f"{path}: no such file; a definitions folder needs it") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path}: not YAML: {error}") from error
     try:
         return model.model_validate(body)

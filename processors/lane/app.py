@@ -62,6 +62,7 @@ def lane_app(
     )
     app.lane_fetch = fetch
     app.lane_from_beginning = from_beginning
+    app.lane_waits_outside = lambda: False  # an agent that waits for another system replaces it
     app.finalize()
     return app
 

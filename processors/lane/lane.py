@@ -90,8 +90,12 @@ class Lane:
         ends: RecordedEnds | None,
         group_chunks: int = 4,
         merge_records: int = 2_000,
+        real_timers: bool = False,
     ) -> None:
-        """`clock` gives wall time in ms. With `ends` the lane runs by the event clock instead."""
+        """`clock` gives wall time in ms. With `ends` the lane runs by the event clock instead.
+
+        `real_timers`: due times are wall times even then (a lease counts in real time).
+        """
         self.app = app
         self.name = name
         self.table = table
@@ -104,6 +108,7 @@ class Lane:
         self._ends = ends
         self._group_chunks = group_chunks
         self._merge_records = merge_records
+        self._real_timers = real_timers
         self._handlers: dict[str, Handler] = {}
         self._runners: dict[int, Runner] = {}
         self._open = False
@@ -304,8 +309,7 @@ class Lane:
             elif due is None:
                 transaction.done = True
                 return False
-            elif due > self._clock():
-                # A lease of a send counts in real time, whatever the events' time is.
+            elif self._real_timers and due > self._clock():
                 return True
             else:
                 transaction.now = max(transaction.now, due)

@@ -166,20 +166,22 @@ class LaneConsumer(driver.Consumer):
         owned = self.assignment()
         starts = {_tp(tp): offset for tp, offset in (await self.earliest_offsets(*owned)).items()}
         known = {tp: offset for tp, offset in committed.items() if offset is not None and tp in starts}
-        if getattr(self.app, "lane_from_beginning", False):
+        if self.app.lane_from_beginning:
             known = {}
+            self.app.lane_from_beginning = False  # once in a process, not at each rebalance
         for lane in self.app.tables.lanes:
             mine = lane.positions()
             known.update({tp: offset for tp, offset in mine.items() if tp in starts})
             fresh = {tp for tp in starts if tp.topic in lane.topics and tp not in mine}
             known = {tp: offset for tp, offset in known.items() if tp not in fresh}
-        gone = {tp: offset for tp, offset in known.items() if offset < starts[tp]}
+        # One missing offset is the marker of the last transaction before retention emptied the partition.
+        gone = {tp: offset for tp, offset in known.items() if offset < starts[tp] - 1}
         if gone:
             raise RuntimeError(f"input was deleted before it was folded: {gone}, first offsets {starts}")
-        following = {**starts, **known}
+        self.delivered.update({**starts, **known})
+        following = {tp: max(offset, starts[tp]) for tp, offset in self.delivered.items()}
         await self._thread.seek_to(following)
         self.following.update(following)
-        self.delivered.update(following)
         self._committed_offset.update(known)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

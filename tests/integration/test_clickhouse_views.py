@@ -19,7 +19,8 @@ from connectors.clickhouse.sink import FactSink
 from connectors.datasets.shop_week import shop_week
 from connectors.errors import Misconfigured, Transient
 from ledger import facts as f
-from ledger.consent import EMPTY, Consent, current_token, effective, effective_time, evolve
+from ledger.consent import EMPTY, Consent, current_token, effective, evolve
+from ledger.consent_fold import effective_time
 from processors.stack import Servers
 from tests.support.fact_strategies import CONSENT_FACTS, Dated
 from tests.support.given import DAY, HOUR, NOON, changed, fact

@@ -16,10 +16,10 @@ from ledger.consent import (
     Consent,
     Installation,
     effective,
-    effective_time,
     evolve,
     installation_key,
 )
+from ledger.consent_fold import effective_time, take_in
 from tests.support.fact_strategies import CONSENT_FACTS, HISTORIES, PERMISSION_FACTS, TIMES, Dated
 from tests.support.given import NOON, PHONE, fact
 
@@ -52,6 +52,28 @@ def test_replaying_a_prefix_changes_nothing(history: list[Dated], length: int) -
 
     assert fold(history[:length], start=once) == once
     assert fold([*history[:length], *history]) == once
+
+
+@given(st.lists(st.tuples(CONSENT_FACTS, st.integers(0, 20)), max_size=12))
+def test_a_later_copy_of_a_fact_changes_nothing(history: list[tuple[Dated, int]]) -> None:
+    """A producer's retry has a later append; it must not move the fact behind what was said in between."""
+    firsts: dict[str, Dated] = {}
+    for (one, appended), _ in history:
+        firsts.setdefault(one.event_id, (one, appended))
+    once = sorted(firsts.values(), key=lambda dated: dated[1])
+    copies = [
+        (firsts[one.event_id][0], firsts[one.event_id][1] + later * 60_000)
+        for (one, _), later in history
+        if later
+    ]
+    everything = sorted([*once, *copies], key=lambda dated: dated[1])
+    state, repeated = EMPTY, EMPTY
+    for one, appended in once:
+        state = take_in(state, one, appended)
+    for one, appended in everything:
+        repeated = take_in(repeated, one, appended)
+
+    assert repeated == state
 
 
 def phone(state: Consent) -> Installation:

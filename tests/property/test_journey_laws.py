@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import facts as f
-from ledger.consent import effective_time
+from ledger.consent_fold import effective_time
 from ledger.definitions import Cap, Policy
 from ledger.fold import fold
 from ledger.journeys import Setting, fire

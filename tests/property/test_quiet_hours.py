@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
-from ledger.time_zones import MINUTE_MS, next_open
+from ledger.time_zones import MINUTE_MS, next_open, next_quiet
 from tests.support.given import DAY, HOUR, ZONES
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
@@ -58,6 +58,14 @@ def opened(zone: tzinfo, now: int, start: int, end: int) -> int:
     return at
 
 
+def closed(zone: tzinfo, now: int, limit: int, start: int, end: int) -> int:
+    """The first quiet instant after an open one, looked for minute by minute."""
+    at = now
+    while at < limit and not quiet(zone, at, start, end):
+        at = min(at - at % MINUTE_MS + MINUTE_MS, limit)
+    return at
+
+
 @pytest.mark.timeout(900)
 def test_quiet_hours_are_right_at_every_change_of_every_zones_clock() -> None:
     """Before, at and after each change the hold ends at the first minute that is not quiet."""
@@ -71,6 +79,11 @@ def test_quiet_hours_are_right_at_every_change_of_every_zones_clock() -> None:
                     assert next_open(now, start, end, [zone]) == opened(zone, now, start, end), (
                         f"{name} at {now}, quiet from minute {start} to {end}"
                     )
+                    limit = now + 6 * HOUR
+                    if start != end and not quiet(zone, now, start, end):
+                        assert next_quiet(now, limit, start, end, [zone]) == closed(
+                            zone, now, limit, start, end
+                        )
                     examples += 1
     assert examples >= EXAMPLES_MIN
 

@@ -28,13 +28,13 @@ def latest(words: list[tuple[Any, list[Any]]]) -> list[Any] | None:
 
 def fold(facts: list[tuple[str, dict[str, Any], int]]) -> list[Any]:
     """The consent row of one subject from its (name, fields, append ms), all at once."""
-    erased = [min(f["occurred_at"], at) for name, f, at in facts if name == "SubjectErased"]
-    if erased:
+    if erased := [min(f["occurred_at"], at) for name, f, at in facts if name == "SubjectErased"]:
         return [{}, {}, None, None, None, {}, min(erased)]
     seen, words, topics, suppressions = (Words(list) for _ in range(4))
     tokens: dict[str, dict[str, list[Any]]] = defaultdict(dict)
     preferences: Words = Words(list)
-    for name, f, appended in facts:
+    first = {f["event_id"]: (name, f, appended) for name, f, appended in reversed(facts)}
+    for name, f, appended in first.values():
         at = min(f["occurred_at"], appended)
         key, until = f"{f['app']}/{f.get('installation')}", f.get("until")
         permission = "denied" if name in DENIALS else f.get("level") or f.get("permission")
@@ -72,7 +72,7 @@ def fold(facts: list[tuple[str, dict[str, Any], int]]) -> list[Any]:
             (preferences["pause"] if name[0] == "M" else suppressions[f["reason"]]).append(switch)
     installations = {}
     for key in {*seen, *tokens, *(key for key, _ in words)}:
-        known = sorted(tokens[key].values(), key=lambda t: (max(t[1:]), t[0]), reverse=True)[:8]
+        known = sorted(tokens[key].values(), key=lambda t: (t[1], t[2], t[0]), reverse=True)[:8]
         told = latest(seen[key]) or [-1, "", None, None]
         installations[key] = [*told, *(latest(words[key, r]) for r in REGISTERS), known]
     named = [{name: latest(w) for name, w in group.items()} for group in (topics, suppressions)]
@@ -112,7 +112,7 @@ async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset())
     rows = {r.key: r.value for r in await read(bootstrap, "optin.journeys-subjects-changelog")}
     for subject, facts in ledger.items():
         raw = rows.get(subject.encode())
-        if raw is None or msgpack.unpackb(raw)[1] != fold([fact[:3] for fact in facts]):
+        if raw is None or msgpack.unpackb(raw)[1][:7] != fold([fact[:3] for fact in facts]):
             found.append(f"{subject}: the row is not the fold of its facts")
     decided: Counter[tuple[str, int]] = Counter()
     ended, outcomes = Counter[str](), Counter[str]()

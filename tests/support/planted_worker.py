@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-import ledger.fold
 from connectors import codec
-from ledger import consent
+from ledger import consent, consent_fold
 from ledger import facts as f
 from processors.agents.subject_rows import SubjectHandler
 from processors.topic_names import DECISIONS
@@ -48,7 +47,7 @@ def ignore_revocations() -> None:
     def evolve(state: Any, fact: f.SubjectFact, at: int) -> Any:
         return state if isinstance(fact, f.PermissionRevoked) else honest(state, fact, at)
 
-    ledger.fold.evolve = evolve  # type: ignore[attr-defined, assignment]
+    consent_fold.evolve = evolve  # type: ignore[attr-defined, assignment]
 
 
 BUGS: Final[dict[str, Callable[[], None]]] = {

@@ -14,6 +14,7 @@ from ledger.admission import (
     PUSHES_MAX,
     QUANTITY_MAX,
     TEXT_LENGTH_MAX,
+    WORD_LENGTH_MAX,
     rejection,
 )
 from ledger.consent import SKEW_MS
@@ -34,6 +35,9 @@ GOOD: list[tuple[type[f.SubjectFact], dict[str, Any]]] = [
     (f.PermissionDenied, {"subject": "x" * ID_LENGTH_MAX}),
     (f.PermissionDenied, {"context": "Kasse · größe"}),
     (f.PermissionDenied, {"sequence": 0}),
+    (f.PermissionDenied, {"subject": "1234567890123456789"}),
+    (f.PermissionDenied, {"subject": "123456789"}),
+    (f.SubjectSuppressed, {"reason": "x" * WORD_LENGTH_MAX}),
     (f.TokenRegistered, {"provider": "web_push", "token": "t" * 4 * TEXT_LENGTH_MAX}),
     (f.FrequencyChosen, {"max_pushes": PUSHES_MAX, "window": "calendar_month"}),
     (f.QuietHoursChosen, {"start_minute": 0, "end_minute": 1439}),
@@ -56,6 +60,9 @@ BAD: list[tuple[str, type[f.SubjectFact], dict[str, Any]]] = [
     ("absurd_identifier", f.PermissionDenied, {"installation": "a b"}),
     ("absurd_identifier", f.PermissionDenied, {"app": "shop/phone"}),
     ("absurd_identifier", f.PermissionDenied, {"event_id": "\x00"}),
+    ("personal_subject", f.PermissionDenied, {"subject": "491512345678"}),
+    ("absurd_text", f.SubjectSuppressed, {"reason": "x" * (WORD_LENGTH_MAX + 1)}),
+    ("absurd_text", f.InstallationSeen, {"platform": "ios", "time_zone": "x" * (WORD_LENGTH_MAX + 1)}),
     ("absurd_text", f.PermissionDenied, {"context": "a\nb"}),
     ("absurd_text", f.PermissionDenied, {"context": "x" * (TEXT_LENGTH_MAX + 1)}),
     ("absurd_text", f.PermissionDenied, {"source": "device:\x1b[31m"}),

@@ -18,9 +18,9 @@ from ledger.consent import (
     current_token,
     effective,
     evolve,
-    refusal,
     token_id,
 )
+from ledger.consent_fold import refusal
 from tests.support.given import HOUR, NOON, fact
 
 LATER = NOON + HOUR
@@ -127,6 +127,15 @@ class TestTokens:
             assert token is not None
             assert token.live
 
+    def test_news_of_many_dead_addresses_leaves_the_current_one(self) -> None:
+        """A provider's clean-up of old tokens makes nobody unreachable."""
+        old = [fact(f.TokenInvalidated, LATER + n, token_id=f"old{n}", reason="gone") for n in range(20)]
+        state = after(fact(f.TokenRegistered, NOON, provider="apns", token="mine"), *old)
+
+        token = current_token(state.installations["shop/phone"])
+        assert token is not None
+        assert (token.token_id, token.live) == (token_id("apns", "mine"), True)
+
     def test_no_address_means_no_token(self) -> None:
         """A dead letterbox alone is no address."""
         state = after(fact(f.TokenInvalidated, token_id="x", reason="gone"))
@@ -156,5 +165,6 @@ class TestBounds:
 
         state = after(*(named(f"n{number}") for number in range(limit)))
 
+        assert refusal(state, fact(f.OrderPlaced, order_id="o", items=("a",), installation="a65th")) is None
         assert refusal(state, named("n0")) is None
         assert refusal(state, named("one-more")) == reason

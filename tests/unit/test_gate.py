@@ -199,6 +199,17 @@ def test_zones_that_are_never_open_together_are_an_unknown_time_zone() -> None:
     assert decide(candidate, apart, ZONES, NOON).reason == "unknown_time_zone"
 
 
+def test_a_push_is_too_late_when_quiet_hours_begin() -> None:
+    """Decided at 21:50 in Berlin, it must not arrive at 22:05; a transactional one may."""
+    evening = NOON + 9 * HOUR - 10 * MINUTE
+
+    assert decide(snapshot(), policy(), ZONES, evening).send_before == evening + 10 * MINUTE
+    assert decide(snapshot(), policy(), ZONES, NOON).send_before == NOON + 15 * MINUTE
+    assert decide(snapshot(), policy(quiet_hours=None), ZONES, evening).send_before == evening + 15 * MINUTE
+    urgent = snapshot(category="transactional")
+    assert decide(urgent, policy(), ZONES, evening).send_before == evening + 15 * MINUTE
+
+
 def test_the_end_of_a_hold_lets_pass() -> None:
     """Asked again at the end of the hold, the quiet hours are over."""
     held = decide(snapshot(), policy(), ZONES, NIGHT)

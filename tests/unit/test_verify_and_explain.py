@@ -49,6 +49,7 @@ def test_an_honest_decision_has_no_objection() -> None:
         ({"checks": ()}, "the checks' results differ"),
         ({"installations": ("tablet",)}, "the chosen installations"),
         ({"hold_until": NOON}, "the end of the hold"),
+        ({"send_before": NOON + 5 * HOUR}, "the time limit"),
         ({"occurred_at": NOON + 12 * HOUR}, "was recorded"),
         ({"permissions_next": 1}, "not the fold of the ledger"),
     ],
@@ -65,6 +66,15 @@ def test_a_missing_or_added_fact_is_found() -> None:
     assert again(decided(), [*LEDGER, (revoked, "permissions", 1, NOON - 1)]) != []
     later = (revoked, "permissions", len(LEDGER), NOON - 1)
     assert again(decided(), [*ledger_of_facts(), later]) == []
+
+
+def test_without_the_oldest_tokens_the_rest_is_still_checked() -> None:
+    """Addresses are kept for a month; a decision of last year is no forgery for that."""
+    without = [one for one in LEDGER if not isinstance(one[0], f.TokenRegistered)]
+
+    assert again(decided(), without) != []
+    assert objections(decided(), policy(), ZONES, without, tokens_kept=False) == []
+    assert objections(decided(), policy(), ZONES, without[:1], tokens_kept=False) != []
 
 
 def test_explain_names_the_fact_behind_each_part() -> None:

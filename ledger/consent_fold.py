@@ -1,0 +1,72 @@
+"""One fact into a subject's consent: whether there is room for it, from when it counts, and the fold.
+
+A fact counts from its own time, but never from later than its first append. A clock that is ahead of the
+broker's is honest within the skew, so such facts exist; a second copy of one is appended later, and must not
+move it behind what was said in between. So the first times of such facts are remembered (`Consent.ahead`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ledger import facts as f
+from ledger.consent import (
+    ACTIVITY,
+    INSTALLATIONS_MAX,
+    SUPPRESSIONS_MAX,
+    TOPICS_MAX,
+    Consent,
+    evolve,
+    installation_key,
+)
+from ledger.ids import short_hash
+
+AHEAD_MAX: Final = 32
+"""Facts of clocks that are ahead, whose first time is remembered: the latest ones."""
+
+
+def effective_time(fact: f.Fact, appended_ms: int) -> int:
+    """When the fact counts from: its own time, but never later than its first append."""
+    return min(fact.occurred_at, appended_ms)
+
+
+def refusal(consent: Consent, fact: f.SubjectFact) -> str | None:
+    """Why this fact has no room in the state, or None. The caller sends it to dead-letters."""
+    if isinstance(fact, ACTIVITY):
+        return None  # it adds nothing to consent
+    installation = getattr(fact, "installation", None)
+    if installation is not None:
+        known = consent.installations
+        full = len(known) >= INSTALLATIONS_MAX
+        if full and installation_key(fact.app, installation) not in known:
+            return "too_many_installations"
+    topic = getattr(fact, "topic", None)
+    if topic is not None and len(consent.topics) >= TOPICS_MAX and topic not in consent.topics:
+        return "too_many_topics"
+    if isinstance(fact, f.SubjectSuppressed | f.SubjectReleased):
+        known_reasons = consent.suppressions
+        if len(known_reasons) >= SUPPRESSIONS_MAX and fact.reason not in known_reasons:
+            return "too_many_suppressions"
+    return None
+
+
+def take_in(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
+    """Fold one fact that was appended at `appended_ms`; a fact without room changes nothing.
+
+    The same fact may come again, with the same or a later append.
+    """
+    if refusal(consent, fact) is not None:
+        return consent
+    at = effective_time(fact, appended_ms)
+    is_ahead = fact.occurred_at > appended_ms
+    if not is_ahead and not consent.ahead:
+        return evolve(consent, fact, at)
+    mark = f"{short_hash(fact.event_id):x}"
+    at = min(at, consent.ahead.get(mark, at))
+    after = evolve(consent, fact, at)
+    if not is_ahead or after.erased_at is not None or mark in consent.ahead:
+        return after
+    ahead = sorted({**consent.ahead, mark: at}.items(), key=lambda entry: (entry[1], entry[0]))
+    return msgspec.structs.replace(after, ahead=dict(ahead[-AHEAD_MAX:]))
