@@ -101,6 +101,25 @@ def test_a_setting_that_makes_no_sense_is_named(
     assert "OPTIN_CHUNK_RECORDS: Input should be greater than or equal to 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("brokers", ["host:abc", "host", "a:1,b", ":9092", "h:99999"])
+def test_brokers_that_are_no_host_and_port_are_refused(
+    brokers: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is connected to."""
+    monkeypatch.setenv("OPTIN_KAFKA_BOOTSTRAP", brokers)
+
+    assert run(monkeypatch, "topics", "apply") == 1
+    assert "OPTIN_KAFKA_BOOTSTRAP: Value error" in capsys.readouterr().err
+
+
+def test_a_mistyped_folder_is_not_called_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`down` of nothing must not look like success."""
+    assert run(monkeypatch, "down", "--data", "/nonexistent") == 1
+    assert "holds no stack" in capsys.readouterr().err
+
+
 def test_an_unknown_option_shows_the_usage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
