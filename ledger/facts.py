@@ -366,6 +366,13 @@ class RecordDeadLettered(Fact, frozen=True, kw_only=True):
     detail: str
 
 
+class DeadLetterSettled(Fact, frozen=True, kw_only=True):
+    """An operator saw to the dead letter `letter`: its record was `replayed`, or `dismissed`."""
+
+    letter: str
+    outcome: str
+
+
 FACTS: Final[tuple[type[Fact], ...]] = (
     InstallationSeen,
     PromptShown,
@@ -400,6 +407,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     PushWithheldLate,
     PushOutcomeUnknown,
     RecordDeadLettered,
+    DeadLetterSettled,
 )
 
 PreferenceFact: TypeAlias = (

@@ -10,7 +10,7 @@ from typing import Any, Final
 from faust.types import TP
 
 from connectors.errors import Misconfigured
-from connectors.kafka.reappend import Reappender
+from connectors.kafka.append import Appender
 from connectors.kafka.topics import partition_count
 from connectors.push.console import ConsoleSender
 from connectors.time_zones import zone_table
@@ -98,7 +98,7 @@ def journeys(settings: Settings) -> Any:
     lane = worker.lane("subjects", JOURNEYS_CHANGELOG, subject_rows.ROWS)
     reappend = None
     if settings.clock == "wall":
-        reappend = Reappender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER).append
+        reappend = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER).append
     handler = SubjectHandler(definitions, zone_table(), partitions, reappend)
     consent_projector(worker.app, lane, handler)
     journey_runner(worker.app, lane, handler)

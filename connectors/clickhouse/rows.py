@@ -176,12 +176,14 @@ DELIVERY_FACTS: Final = (
 DEAD_LETTER_FACTS: Final = (
     *ENVELOPE,
     _field("topic", NAME),
-    Column("source_partition", "UInt32", lambda fact, _: fact.partition),
-    Column("source_offset", "Int64", lambda fact, _: fact.offset),
-    Column("source_appended_at", INSTANT, lambda fact, _: max(fact.appended_at, 0)),
+    Column("source_partition", "UInt32", lambda fact, _: getattr(fact, "partition", 0)),
+    Column("source_offset", "Int64", lambda fact, _: getattr(fact, "offset", 0)),
+    Column("source_appended_at", INSTANT, lambda fact, _: max(getattr(fact, "appended_at", 0), 0)),
     _field("reason", NAME),
     _field("detail"),
-    Column("value_bytes", "UInt32", lambda fact, _: len(fact.value or b"")),
+    Column("value_bytes", "UInt32", lambda fact, _: len(getattr(fact, "value", None) or b"")),
+    _field("letter"),
+    _field("outcome", NAME),
 )
 
 TABLES: Final[dict[str, tuple[Column, ...]]] = {
@@ -204,7 +206,7 @@ _TABLE_OF_FACT: Final[dict[type[f.Fact], str]] = {
         (f.PushAttempted, f.PushAccepted, f.PushRejected, f.PushWithheldLate, f.PushOutcomeUnknown),
         "delivery_facts",
     ),
-    f.RecordDeadLettered: "dead_letter_facts",
+    **dict.fromkeys((f.RecordDeadLettered, f.DeadLetterSettled), "dead_letter_facts"),
 }
 
 

@@ -295,7 +295,7 @@ class TestMigrations:
             len(shipped()) + 1, "more", "CREATE TABLE IF NOT EXISTS more (x UInt8) ENGINE = Memory;"
         )
 
-        assert migrate(url, [*shipped(), new]) == ["0003 more"]
+        assert migrate(url, [*shipped(), new]) == ["0004 more"]
 
     def test_a_file_that_stopped_in_the_middle_is_run_again(self, url: str) -> None:
         """A statement that failed leaves the file unapplied; after the repair it runs from its beginning."""
@@ -304,7 +304,7 @@ class TestMigrations:
         with pytest.raises(Transient, match="ClickHouse failed"):
             migrate(url, [*shipped(), broken])
 
-        assert migrate(url, [*shipped(), changed_sql(broken, first)]) == ["0003 half"]
+        assert migrate(url, [*shipped(), changed_sql(broken, first)]) == ["0004 half"]
 
     def test_an_edited_file_is_refused(self, url: str) -> None:
         """What was applied is not what the file says now."""

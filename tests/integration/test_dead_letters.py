@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,10 +22,10 @@ from connectors.placement import partition_of
 from ledger import facts as f
 from processors.prepare import migrate_tables, publish
 from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, Stack
-from tests.support.given import fact
+from tests.support.given import changed, fact
 from tests.support.oracle import fold
 from tests.support.plain_reader import decode, read
-from tests.support.replays import wait_until
+from tests.support.replays import environment, wait_until
 
 PARTITIONS: Final = 8
 SETTLE_S: Final = 60.0
@@ -50,7 +53,7 @@ def bad_records(draw: random.Random) -> list[Bad]:
     cart = codec.encode(good("neighbour", f.CartUpdated, item="boots", change="added"))
     key = b"neighbour"
 
-    def changed(kind: type[f.SubjectFact], **fields: Any) -> bytes:
+    def odd(kind: type[f.SubjectFact], **fields: Any) -> bytes:
         return codec.encode(fact(kind, **{"at": now_ms(), "subject": "neighbour", **fields}))
 
     return [
@@ -64,19 +67,19 @@ def bad_records(draw: random.Random) -> list[Bad]:
         (PERMISSIONS, "key_mismatch", b"somebody-else", seen),
         (ACTIVITY, "key_mismatch", None, cart),
         (PERMISSIONS, "oversized", key, seen + bytes(codec.MAX_FACT_BYTES)),
-        (PERMISSIONS, "absurd_time", key, changed(f.PermissionDenied, at=-5)),
-        (PERMISSIONS, "from_the_future", key, changed(f.PermissionDenied, at=now_ms() + 3_600_000)),
-        (PERMISSIONS, "absurd_identifier", key, changed(f.PermissionDenied, installation="")),
-        (PERMISSIONS, "absurd_identifier", key, changed(f.PermissionDenied, installation="x" * 200)),
-        (PERMISSIONS, "absurd_text", key, changed(f.PermissionDenied, context="line\nbreak")),
-        (PERMISSIONS, "absurd_text", key, changed(f.PermissionDenied, context="long" * 1_000)),
-        (PERMISSIONS, "unknown_source", key, changed(f.PermissionDenied, source="who-knows")),
-        (ACTIVITY, "absurd_number", key, changed(f.CartUpdated, item="a", change="added", quantity=0)),
+        (PERMISSIONS, "absurd_time", key, odd(f.PermissionDenied, at=-5)),
+        (PERMISSIONS, "from_the_future", key, odd(f.PermissionDenied, at=now_ms() + 3_600_000)),
+        (PERMISSIONS, "absurd_identifier", key, odd(f.PermissionDenied, installation="")),
+        (PERMISSIONS, "absurd_identifier", key, odd(f.PermissionDenied, installation="x" * 200)),
+        (PERMISSIONS, "absurd_text", key, odd(f.PermissionDenied, context="line\nbreak")),
+        (PERMISSIONS, "absurd_text", key, odd(f.PermissionDenied, context="long" * 1_000)),
+        (PERMISSIONS, "unknown_source", key, odd(f.PermissionDenied, source="who-knows")),
+        (ACTIVITY, "absurd_number", key, odd(f.CartUpdated, item="a", change="added", quantity=0)),
         (
             PERMISSIONS,
             "personal_subject",
             b"+49 151 2345678",
-            changed(f.PermissionDenied, subject="+49 151 2345678"),
+            odd(f.PermissionDenied, subject="+49 151 2345678"),
         ),
     ]
 
@@ -156,6 +159,86 @@ def test_bad_records_are_kept_whole_and_good_ones_are_folded(
         (installation,) = msgpack.unpackb(latest[subject.encode()])[1][0].values()
         (wanted,) = fold(history)[0].values()
         assert untimed(installation) == untimed(wanted)
+
+
+def optin(servers: Servers, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `optin dead-letters ...` against the servers."""
+    return subprocess.run(
+        [sys.executable, "-m", "processors.cli", "dead-letters", *words],
+        env={**os.environ, **environment(servers)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(300)
+def test_letters_are_listed_shown_replayed_and_dismissed(
+    fresh_stack: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can be read by now goes back to its subject; the rest is told why not, and can be dismissed."""
+    for name, value in environment(fresh_stack).items():
+        monkeypatch.setenv(name, value)
+    revoked = good("neighbour", f.PermissionRevoked, cause="os_settings")
+    letter = f.RecordDeadLettered(
+        event_id="aaaa-1",
+        app="optin",
+        occurred_at=now_ms(),
+        source="processor",
+        topic=PERMISSIONS,
+        partition=0,
+        offset=5,
+        appended_at=now_ms() - 60_000,
+        key=b"neighbour",
+        value=codec.encode(revoked),
+        reason="unknown_schema",
+        detail="an older reader did not know it",
+    )
+    junk = changed(letter, event_id="bbbb-2", value=b"junk", reason="truncated")
+    cut = changed(letter, event_id="cccc-3", value=bytes(1_900_000), reason="oversized")
+
+    async def append() -> None:
+        async with AIOKafkaProducer(
+            bootstrap_servers=fresh_stack.kafka_bootstrap, max_request_size=2 << 20
+        ) as producer:
+            for one in (letter, junk, cut):
+                await producer.send_and_wait("optin.dead-letters", codec.encode(one), partition=0)
+
+    asyncio.run(append())
+
+    def states() -> dict[str, str]:
+        rows = json.loads(optin(fresh_stack, "list", "--settled", "--json").stdout)
+        return {row["id"]: row["state"] for row in rows}
+
+    assert states() == {"aaaa-1": "open", "bbbb-2": "open", "cccc-3": "open"}
+    shown = optin(fresh_stack, "show", "aaaa").stdout
+    assert "it would be taken in: replay it" in shown
+    assert "c3 01" in shown
+    assert "refused: not_single_object" in optin(fresh_stack, "show", "bbbb").stdout
+    refused = optin(fresh_stack, "replay", "aaaa", "bbbb", "cccc")
+    assert refused.returncode == 1
+    assert refused.stdout == "1 letters replayed\n"
+    assert "bbbb-2 not replayed: it would be refused again: not_single_object" in refused.stderr
+    assert "cccc-3 not replayed: the letter keeps only the beginning" in refused.stderr
+    assert optin(fresh_stack, "dismiss", "--reason", "truncated").returncode == 0
+    assert states() == {"aaaa-1": "replayed", "bbbb-2": "dismissed", "cccc-3": "open"}
+    assert "names 0 letters" in optin(fresh_stack, "dismiss", "zzzz").stderr
+    assert "name letters by their ids" in optin(fresh_stack, "dismiss").stderr
+    (again,) = asyncio.run(read(fresh_stack.kafka_bootstrap, PERMISSIONS))
+    assert (again.key, again.value) == (b"neighbour", letter.value)
+    assert again.partition == partition_of(b"neighbour", PARTITIONS)
+    assert again.headers == (("first_appended_ms", str(letter.appended_at).encode()),)
+
+    with Stack(tmp_path, roles={"journeys": 1}, prepare=[publish(None)]) as stack:
+        stack.start_roles()
+
+        def denied() -> bool:
+            rows = asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.journeys-subjects-changelog"))
+            found = [msgpack.unpackb(row.value)[1][0] for row in rows if row.key == b"neighbour"]
+            return any(row["shop/phone"][5][:2] == ["denied", letter.appended_at] for row in found)
+
+        assert wait_until(denied, SETTLE_S)
 
 
 def untimed(installation: list[Any]) -> list[Any]:

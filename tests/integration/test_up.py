@@ -1,4 +1,4 @@
-"""`optin up`, `status` and `down` as a person uses them, through a crash of everything."""
+"""The commands `up`, `status` and `down` as a person uses them, through a crash of everything."""
 
 from __future__ import annotations
 

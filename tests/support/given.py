@@ -123,6 +123,6 @@ def snapshot(consent: ConsentView | None = None, **changes: Any) -> Snapshot:
     return Snapshot(**{**known, **changes})
 
 
-def changed(value: Any, **changes: Any) -> Any:
+def changed(value: Any, /, **changes: Any) -> Any:
     """A copy of a frozen struct with other fields."""
     return msgspec.structs.replace(value, **changes)

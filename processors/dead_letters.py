@@ -1,0 +1,125 @@
+"""Dead letters as an operator sees them: what was refused and why, and what was done about it.
+
+The topic is the state: a letter is open until a `DeadLetterSettled` names it. Replaying appends the record's
+bytes again where they belong, with their first append kept, and settles the letter afterwards; a crash in
+between leaves it open, and replaying it once more folds nothing twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import Final, Self
+
+from connectors import codec
+from connectors.errors import Misconfigured
+from connectors.kafka.append import Appender
+from connectors.kafka.read import read_topic
+from connectors.kafka.topics import partition_count
+from connectors.placement import partition_of
+from ledger.facts import DeadLetterSettled, RecordDeadLettered
+from ledger.ids import derived
+from processors.agents import intake
+from processors.topic_names import DEAD_LETTERS
+
+OPEN: Final = "open"
+SHORT: Final = 8
+"""Characters of an id that are shown; any unambiguous beginning names a letter."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter, the partition it stands on, and its state: open, replayed or dismissed."""
+
+    fact: RecordDeadLettered
+    partition: int
+    state: str
+
+    @property
+    def cut(self) -> bool:
+        """Whether the letter keeps only the beginning of its record."""
+        return len(self.fact.value or b"") >= intake.LETTER_VALUE_BYTES_MAX
+
+    def refused_again(self) -> str | None:
+        """Why its record would be refused now, or None: the reader may have learnt something since."""
+        now = time.time_ns() // 1_000_000
+        record = SimpleNamespace(key=self.fact.key, value=self.fact.value, headers=(), timestamp=now)
+        _, item = intake.read(record)
+        return item.reason if isinstance(item, intake.Refused) else None
+
+
+async def read_letters(bootstrap: str) -> list[Letter]:
+    """All kept letters, the oldest first. Raises `Transient`."""
+    letters: list[tuple[RecordDeadLettered, int]] = []
+    settled: dict[str, str] = {}
+    async for records in read_topic(bootstrap, DEAD_LETTERS):
+        for record in records:
+            match codec.decode(record.value):
+                case RecordDeadLettered() as letter:
+                    letters.append((letter, record.partition))
+                case DeadLetterSettled(letter=name, outcome=outcome):
+                    settled[name] = outcome
+                case _:
+                    pass
+    letters.sort(key=lambda entry: (entry[0].appended_at, entry[0].topic, entry[0].offset))
+    return [Letter(fact, partition, settled.get(fact.event_id, OPEN)) for fact, partition in letters]
+
+
+def chosen(letters: Iterable[Letter], ids: Sequence[str], reason: str | None) -> list[Letter]:
+    """The open letters that ids (or their beginnings), or a reason, name.
+
+    Raises `Misconfigured` for an id that names none or several, and when nothing was named at all.
+    """
+    if not ids and reason is None:
+        raise Misconfigured("name letters by their ids, or all of a kind with --reason")
+    everything = list(letters)
+    if not ids:
+        return [letter for letter in everything if letter.state == OPEN and letter.fact.reason == reason]
+    found = []
+    for name in ids:
+        matching = [letter for letter in everything if letter.fact.event_id.startswith(name)]
+        if len(matching) != 1:
+            raise Misconfigured(f"{name} names {len(matching)} letters; `optin dead-letters list` shows them")
+        found += matching
+    return found
+
+
+class Settling:
+    """Replays and dismisses letters; use as an async context manager."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._appender = Appender(bootstrap, intake.FIRST_APPENDED_HEADER)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._appender.close()
+
+    async def replay(self, letter: Letter) -> None:
+        """Append the record where it belongs, then settle the letter. Raises `Transient`."""
+        fact = letter.fact
+        partition = fact.partition
+        if fact.key is not None:
+            partition = partition_of(fact.key, await partition_count(self._bootstrap, fact.topic))
+        await self._appender.append(fact.topic, partition, fact.key, fact.value, max(fact.appended_at, 0))
+        await self._settle(letter, "replayed")
+
+    async def dismiss(self, letter: Letter) -> None:
+        """Settle the letter without its record. Raises `Transient`."""
+        await self._settle(letter, "dismissed")
+
+    async def _settle(self, letter: Letter, outcome: str) -> None:
+        settled = DeadLetterSettled(
+            event_id=derived("settled", letter.fact.event_id, outcome),
+            app="optin",
+            occurred_at=time.time_ns() // 1_000_000,
+            source="processor:operator",
+            letter=letter.fact.event_id,
+            outcome=outcome,
+        )
+        value = codec.encode(settled)
+        await self._appender.append(DEAD_LETTERS, letter.partition, letter.fact.key, value, None)
