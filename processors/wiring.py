@@ -99,7 +99,7 @@ def journeys(settings: Settings) -> Any:
     reappend = None
     if settings.clock == "wall":
         reappend = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER).append
-    handler = SubjectHandler(definitions, zone_table(), partitions, reappend)
+    handler = SubjectHandler(definitions, zone_table(), partitions, reappend, settings.bad_share_max)
     consent_projector(worker.app, lane, handler)
     journey_runner(worker.app, lane, handler)
     return worker.app

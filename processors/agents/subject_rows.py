@@ -18,6 +18,7 @@ from ledger.journeys import Setting
 from ledger.subject import NEW, Subject
 from ledger.time_zones import ZoneTable
 from processors.agents import intake
+from processors.agents.bad_share import BadShare
 from processors.agents.intake import Accepted, Refused
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
@@ -46,11 +47,13 @@ class SubjectHandler:
         zone_table: ZoneTable,
         partitions: int,
         reappend: Reappend | None = None,
+        bad_share_max: float = 1.0,
     ) -> None:
         self._definitions = definitions
         self._zone_table = zone_table
         self._partitions = partitions
         self._reappend = reappend
+        self._bad_share = BadShare(bad_share_max)
         self.dead_letters = 0
         self.reappended = 0
 
@@ -83,7 +86,8 @@ class SubjectHandler:
         return True
 
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
-        """Fold one read record."""
+        """Fold one read record. Raises `Misconfigured` when most of the last ones were bad."""
+        self._bad_share.note(refused=isinstance(item, Refused))
         if isinstance(item, Refused):
             self._refuse(item, transaction)
             return

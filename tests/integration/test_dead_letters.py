@@ -241,6 +241,31 @@ def test_letters_are_listed_shown_replayed_and_dismissed(
         assert wait_until(denied, SETTLE_S)
 
 
+@pytest.mark.timeout(300)
+def test_an_input_that_is_mostly_bad_stops_the_role(
+    fresh_stack: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says why, and the box is not filled with everything that came."""
+    for name, value in environment(fresh_stack).items():
+        monkeypatch.setenv(name, value)
+
+    async def append() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=fresh_stack.kafka_bootstrap) as producer:
+            for number in range(12_000):
+                await producer.send(PERMISSIONS, b"junk", key=str(number).encode(), partition=0)
+
+    asyncio.run(append())
+    with Stack(tmp_path, roles={"journeys": 1}, prepare=[publish(None)]) as stack:
+        stack.start_roles()
+        log = stack.log_of("journeys-0")
+
+        def said() -> bool:
+            return log.exists() and "more than the share of 0.5 that OPTIN_BAD_SHARE_MAX" in log.read_text()
+
+        assert wait_until(said, SETTLE_S)
+    assert len(asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.dead-letters"))) < 12_000
+
+
 def untimed(installation: list[Any]) -> list[Any]:
     """An installation of the changelog without its instants, which differ between two makings of a fact."""
     words = [word and [word[0], word[3]] for word in installation[4:8]]
