@@ -7,6 +7,7 @@ it is folded. Reasons are fixed words, safe as labels; details never repeat the 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
 from ledger import facts as f
@@ -66,16 +67,24 @@ def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> tuple[str, s
     return _absurd_value(fact)
 
 
+@cache
+def _fields_of(kind: type[f.Fact]) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
+    """The identifiers of a kind of fact, and its texts with their longest length."""
+    names = kind.__struct_fields__
+    limits = [*((name, WORD_LENGTH_MAX) for name in _WORDS), *((name, TEXT_LENGTH_MAX) for name in _TEXTS)]
+    return tuple(n for n in _IDS if n in names), tuple((n, limit) for n, limit in limits if n in names)
+
+
 def _absurd_value(fact: f.Fact) -> tuple[str, str] | None:
-    for name in _IDS:
-        value = getattr(fact, name, None)
+    ids, texts = _fields_of(type(fact))
+    for name in ids:
+        value = getattr(fact, name)
         if value is not None and not _ID.fullmatch(value):
             return "absurd_identifier", f"{name} must be 1 to {ID_LENGTH_MAX} plain characters"
-    for names, longest in ((_WORDS, WORD_LENGTH_MAX), (_TEXTS, TEXT_LENGTH_MAX)):
-        for name in names:
-            value = getattr(fact, name, None)
-            if value is not None and not _plain(value, longest):
-                return "absurd_text", f"{name} must be printable, at most {longest} characters"
+    for name, longest in texts:
+        value = getattr(fact, name)
+        if value is not None and not _plain(value, longest):
+            return "absurd_text", f"{name} must be printable, at most {longest} characters"
     if fact.sequence is not None and fact.sequence < 0:
         return "absurd_number", "sequence must not be negative"
     if not _plain(fact.source, TEXT_LENGTH_MAX):

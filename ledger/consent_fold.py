@@ -34,21 +34,16 @@ def effective_time(fact: f.Fact, appended_ms: int) -> int:
 
 def refusal(consent: Consent, fact: f.SubjectFact) -> str | None:
     """Why this fact has no room in the state, or None. The caller sends it to dead-letters."""
-    if isinstance(fact, ACTIVITY):
-        return None  # it adds nothing to consent
-    installation = getattr(fact, "installation", None)
-    if installation is not None:
-        known = consent.installations
-        full = len(known) >= INSTALLATIONS_MAX
-        if full and installation_key(fact.app, installation) not in known:
+    # Lengths first: they are all that almost every fact is asked for.
+    installations, topics, suppressions = consent.installations, consent.topics, consent.suppressions
+    if len(installations) >= INSTALLATIONS_MAX and not isinstance(fact, ACTIVITY):
+        installation = getattr(fact, "installation", None)
+        if installation is not None and installation_key(fact.app, installation) not in installations:
             return "too_many_installations"
-    topic = getattr(fact, "topic", None)
-    if topic is not None and len(consent.topics) >= TOPICS_MAX and topic not in consent.topics:
-        return "too_many_topics"
-    if isinstance(fact, f.SubjectSuppressed | f.SubjectReleased):
-        known_reasons = consent.suppressions
-        if len(known_reasons) >= SUPPRESSIONS_MAX and fact.reason not in known_reasons:
-            return "too_many_suppressions"
+    if len(topics) >= TOPICS_MAX and isinstance(fact, f.TopicSubscribed | f.TopicUnsubscribed):
+        return None if fact.topic in topics else "too_many_topics"
+    if len(suppressions) >= SUPPRESSIONS_MAX and isinstance(fact, f.SubjectSuppressed | f.SubjectReleased):
+        return None if fact.reason in suppressions else "too_many_suppressions"
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ledger import facts as f
@@ -9,6 +11,8 @@ from ledger.consent import ACTIVITY
 from ledger.consent_fold import effective_time, take_in
 from ledger.journeys import Setting, Step, react, seen_active
 from ledger.subject import Subject
+
+_ACTIVITY: Final = frozenset(ACTIVITY)
 
 
 def fold(
@@ -18,12 +22,13 @@ def fold(
 
     Total and deterministic. Facts of decisions and deliveries change nothing here.
     """
-    if isinstance(fact, ACTIVITY):
+    kind = type(fact)
+    if kind in _ACTIVITY:
         return react(subject, name, fact, now, setting)
     consent = take_in(subject.consent, fact, appended_ms)
     if consent is not subject.consent:
         subject = msgspec.structs.replace(subject, consent=consent)
-    if isinstance(fact, f.SubjectErased):
+    if kind is f.SubjectErased:
         return react(subject, name, fact, now, setting)
     if isinstance(fact, f.InstallationSeen) and consent.erased_at is None:
         subject = seen_active(subject, fact.app, fact.installation, effective_time(fact, appended_ms))

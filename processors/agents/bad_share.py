@@ -31,8 +31,9 @@ class BadShare:
         if refused and self._read >= RECORDS_MIN and self._bad > self._share_max * self._read:
             raise Misconfigured(
                 f"{self._bad:,} of the last {self._read:,} records were refused, more than the share of"
-                f" {self._share_max:g} that OPTIN_BAD_SHARE_MAX allows: look at `optin dead-letters list`, mend"
-                " the producer (or upgrade this role, if it is the older one), or raise the setting to 1 to go on"
+                f" {self._share_max:g} that OPTIN_BAD_SHARE_MAX allows: look at `optin dead-letters list`,"
+                " mend the producer (or upgrade this role, if it is the older one), or raise the setting to 1"
+                " to go on"
             )
         if self._read >= WINDOW:
             self._read //= 2
