@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, get_args
 
@@ -81,8 +82,7 @@ def _clickhouse() -> Iterator[str]:
     for statement in everything:
         found = VIEW.search(statement)
         if found is not None:
-            about = [line.removeprefix("--").strip() for line in statement[: found.start()].splitlines()]
-            yield from (f"### {found[1]}", "", *_last_paragraph(about), "")
+            yield from (f"### {found[1]}", "", *_comment_at_end(statement[: found.start()]), "")
             yield from ("```sql", statement[found.start() :], "```", "")
     yield from ("## Tables", "")
     for table, columns in TABLES.items():
@@ -94,11 +94,11 @@ def _clickhouse() -> Iterator[str]:
         yield ""
 
 
-def _last_paragraph(lines: list[str]) -> list[str]:
-    """The comment right above a statement: what stands after the last empty line."""
-    while "" in lines:
-        lines = lines[lines.index("") + 1 :] if any(lines[lines.index("") :]) else lines[: lines.index("")]
-    return lines
+def _comment_at_end(sql: str) -> list[str]:
+    """The lines of the comment with which a text ends."""
+    lines = sql.splitlines()
+    comment = list(takewhile(lambda line: line.startswith("--"), reversed(lines)))
+    return [line.removeprefix("--").strip() for line in reversed(comment)]
 
 
 if __name__ == "__main__":

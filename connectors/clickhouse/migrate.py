@@ -1,8 +1,9 @@
 """Brings the tables and views of a database up to date by numbered SQL files, each applied once.
 
-Files are `migrations/NNNN_name.sql`, statements end in a line `;`-terminated. ClickHouse has no transactions
-over DDL, so each statement can be run again (`IF NOT EXISTS`, `OR REPLACE`): after a crash in the middle
-of a file, the file is run from its beginning. A file that was applied is never edited; its checksum is kept.
+Files are `migrations/NNNN_name.sql`; a statement ends at a line that ends in `;`. ClickHouse has no
+transactions over DDL, so each statement can be run again (`IF NOT EXISTS`, `OR REPLACE`): after a crash in
+the middle of a file, the file is run from its beginning. A file that was applied is never edited; its checksum
+is kept.
 """
 
 from __future__ import annotations
@@ -48,9 +49,14 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """The statements; a comment that stands above one belongs to it."""
-        parts = re.split(r";[ \t]*(?:\n|$)", self.sql)
-        return [part.strip() for part in parts if _without_comments(part)]
+        """The statements; a comment that stands above one belongs to it, whatever signs are in it."""
+        found, lines = [], []
+        for line in self.sql.splitlines():
+            lines.append(line)
+            if line.rstrip().endswith(";") and not line.startswith("--"):
+                found.append("\n".join(lines).strip().removesuffix(";"))
+                lines = []
+        return found
 
 
 def shipped() -> list[Migration]:
@@ -108,7 +114,3 @@ def _refuse_strangers(known: list[Migration], applied: dict[int, str]) -> None:
                 f"migration {migration.number:04} {migration.name} was edited after it was applied here:"
                 " restore the file and put the change into a new one"
             )
-
-
-def _without_comments(sql: str) -> str:
-    return re.sub(r"--[^\n]*", "", sql).strip()

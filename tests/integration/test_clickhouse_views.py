@@ -285,6 +285,15 @@ def test_no_delivery_address_reaches_a_table(url: str) -> None:
 class TestMigrations:
     """Numbered files, each applied once."""
 
+    def test_statements_end_at_lines_and_comments_at_nothing(self) -> None:
+        """A comment may hold any sign, and belongs to the statement below it."""
+        sql = "-- one; two;\nSELECT 1;\n\n-- three\nSELECT\n  ';',\n  2;\n"
+
+        assert Migration(1, "x", sql).statements == [
+            "-- one; two;\nSELECT 1",
+            "-- three\nSELECT\n  ';',\n  2",
+        ]
+
     def test_a_second_run_applies_nothing(self, url: str) -> None:
         """Whoever starts first applies; the others find nothing to do."""
         assert migrate(url) == []
