@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.stack import Servers
+from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers
 from tests.support.stack import Choice, TestServers, choose, test_servers
 
 CHOICE = pytest.StashKey[Choice]()
@@ -55,3 +55,11 @@ def fresh_stack(servers: TestServers, tmp_path: Path) -> Iterator[Servers]:
     """Servers for this test alone: our topics are empty, our ClickHouse database does not exist."""
     with servers.fresh(tmp_path) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def named_stack(fresh_stack: Servers, monkeypatch: pytest.MonkeyPatch) -> Servers:
+    """A fresh stack that the environment names, so that what the test starts uses it."""
+    monkeypatch.setenv(KAFKA_ENV, fresh_stack.kafka_bootstrap)
+    monkeypatch.setenv(CLICKHOUSE_ENV, fresh_stack.clickhouse_url)
+    return fresh_stack

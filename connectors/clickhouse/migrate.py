@@ -2,8 +2,8 @@
 
 Files are `migrations/NNNN_name.sql`; a statement ends at a line that ends in `;`. ClickHouse has no
 transactions over DDL, so each statement can be run again (`IF NOT EXISTS`, `OR REPLACE`): after a crash in
-the middle of a file, the file is run from its beginning. A file that was applied is never edited; its checksum
-is kept.
+the middle of a file, the file is run from its beginning. A file that was applied is never edited: its
+checksum is kept.
 """
 
 from __future__ import annotations

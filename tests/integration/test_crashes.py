@@ -20,7 +20,7 @@ import msgpack
 import pytest
 
 from processors.prepare import migrate_tables, publish
-from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, Stack
+from processors.stack import Stack
 from tests.support.load import Load, definitions, facts
 from tests.support.oracle import objections
 from tests.support.plain_reader import decode, read
@@ -36,13 +36,6 @@ SESSION_S = 6.0
 SETTLE_S = 90.0
 PLANTED_S = 12.0
 """A system with a bug may never settle; its journeys of 2 s and leases of 4 s are over by then."""
-
-
-@pytest.fixture
-def load_env(monkeypatch: pytest.MonkeyPatch, fresh_stack: Servers) -> None:
-    """Stacks of the test use its fresh servers; a dead worker's partitions move after `SESSION_S`."""
-    monkeypatch.setenv(KAFKA_ENV, fresh_stack.kafka_bootstrap)
-    monkeypatch.setenv(CLICKHOUSE_ENV, fresh_stack.clickhouse_url)
 
 
 def stack_over(folder: Path, workers: int, command: Callable[[str], list[str]] | None = None) -> Stack:
@@ -96,7 +89,7 @@ def nothing_waits(found: list[str]) -> bool:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("load_env")
+@pytest.mark.usefixtures("named_stack")
 def test_nothing_is_lost_or_doubled_when_workers_are_killed(tmp_path: Path) -> None:
     """Every fact is folded, every decision is there once, every push has one outcome, none is sent twice."""
     print(f"OPTIN_CHAOS_SEED={SEED}")
@@ -153,7 +146,7 @@ CAUGHT = {
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("load_env")
+@pytest.mark.usefixtures("named_stack")
 @pytest.mark.parametrize("bug", BUGS)
 def test_the_oracle_catches_a_planted_bug(bug: str, tmp_path: Path) -> None:
     """A worker that loses, doubles or ignores something is found out, for the right reason."""

@@ -21,7 +21,7 @@ from connectors import codec
 from connectors.placement import partition_of
 from ledger import facts as f
 from processors.prepare import migrate_tables, publish
-from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, Stack
+from processors.stack import Servers, Stack
 from tests.support.given import changed, fact
 from tests.support.oracle import fold
 from tests.support.plain_reader import decode, read
@@ -116,15 +116,10 @@ async def publish_mixed(bootstrap: str, bad: list[Bad]) -> dict[tuple[str, int, 
 
 
 @pytest.mark.timeout(300)
-def test_bad_records_are_kept_whole_and_good_ones_are_folded(
-    fresh_stack: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_records_are_kept_whole_and_good_ones_are_folded(named_stack: Servers, tmp_path: Path) -> None:
     """Every bad record is in dead-letters once, with its bytes, place and reason; nothing else is."""
-    monkeypatch.setenv(KAFKA_ENV, fresh_stack.kafka_bootstrap)
-    monkeypatch.setenv(CLICKHOUSE_ENV, fresh_stack.clickhouse_url)
-    monkeypatch.setenv("OPTIN_PARTITIONS", os.environ.get("OPTIN_PARTITIONS", str(PARTITIONS)))
     bad = bad_records(random.Random(7))
-    placed = asyncio.run(publish_mixed(fresh_stack.kafka_bootstrap, bad))
+    placed = asyncio.run(publish_mixed(named_stack.kafka_bootstrap, bad))
 
     with Stack(
         tmp_path, roles={"journeys": 1, "metrics": 1}, prepare=[migrate_tables, publish(None)]
@@ -132,12 +127,12 @@ def test_bad_records_are_kept_whole_and_good_ones_are_folded(
         stack.start_roles()
 
         def letters() -> list[Any]:
-            return asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.dead-letters"))
+            return asyncio.run(read(named_stack.kafka_bootstrap, "optin.dead-letters"))
 
         wait_until(lambda: len(letters()) >= len(bad), SETTLE_S)
         found = letters()
-        rows = asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.journeys-subjects-changelog"))
-        measured = measured_letters(fresh_stack.clickhouse_url, len(bad))
+        rows = asyncio.run(read(named_stack.kafka_bootstrap, "optin.journeys-subjects-changelog"))
+        measured = measured_letters(named_stack.clickhouse_url, len(bad))
 
     told = {}
     for letter in found:
@@ -174,12 +169,8 @@ def optin(servers: Servers, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(300)
-def test_letters_are_listed_shown_replayed_and_dismissed(
-    fresh_stack: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_letters_are_listed_shown_replayed_and_dismissed(named_stack: Servers, tmp_path: Path) -> None:
     """What can be read by now goes back to its subject; the rest is told why not, and can be dismissed."""
-    for name, value in environment(fresh_stack).items():
-        monkeypatch.setenv(name, value)
     revoked = good("neighbour", f.PermissionRevoked, cause="os_settings")
     letter = f.RecordDeadLettered(
         event_id="aaaa-1",
@@ -200,7 +191,7 @@ def test_letters_are_listed_shown_replayed_and_dismissed(
 
     async def append() -> None:
         async with AIOKafkaProducer(
-            bootstrap_servers=fresh_stack.kafka_bootstrap, max_request_size=2 << 20
+            bootstrap_servers=named_stack.kafka_bootstrap, max_request_size=2 << 20
         ) as producer:
             for one in (letter, junk, cut):
                 await producer.send_and_wait("optin.dead-letters", codec.encode(one), partition=0)
@@ -208,24 +199,24 @@ def test_letters_are_listed_shown_replayed_and_dismissed(
     asyncio.run(append())
 
     def states() -> dict[str, str]:
-        rows = json.loads(optin(fresh_stack, "list", "--settled", "--json").stdout)
+        rows = json.loads(optin(named_stack, "list", "--settled", "--json").stdout)
         return {row["id"]: row["state"] for row in rows}
 
     assert states() == {"aaaa-1": "open", "bbbb-2": "open", "cccc-3": "open"}
-    shown = optin(fresh_stack, "show", "aaaa").stdout
+    shown = optin(named_stack, "show", "aaaa").stdout
     assert "it would be taken in: replay it" in shown
     assert "c3 01" in shown
-    assert "refused: not_single_object" in optin(fresh_stack, "show", "bbbb").stdout
-    refused = optin(fresh_stack, "replay", "aaaa", "bbbb", "cccc")
+    assert "refused: not_single_object" in optin(named_stack, "show", "bbbb").stdout
+    refused = optin(named_stack, "replay", "aaaa", "bbbb", "cccc")
     assert refused.returncode == 1
     assert refused.stdout == "1 letters replayed\n"
     assert "bbbb-2 not replayed: it would be refused again: not_single_object" in refused.stderr
     assert "cccc-3 not replayed: the letter keeps only the beginning" in refused.stderr
-    assert optin(fresh_stack, "dismiss", "--reason", "truncated").returncode == 0
+    assert optin(named_stack, "dismiss", "--reason", "truncated").returncode == 0
     assert states() == {"aaaa-1": "replayed", "bbbb-2": "dismissed", "cccc-3": "open"}
-    assert "names 0 letters" in optin(fresh_stack, "dismiss", "zzzz").stderr
-    assert "name letters by their ids" in optin(fresh_stack, "dismiss").stderr
-    (again,) = asyncio.run(read(fresh_stack.kafka_bootstrap, PERMISSIONS))
+    assert "names 0 letters" in optin(named_stack, "dismiss", "zzzz").stderr
+    assert "name letters by their ids" in optin(named_stack, "dismiss").stderr
+    (again,) = asyncio.run(read(named_stack.kafka_bootstrap, PERMISSIONS))
     assert (again.key, again.value) == (b"neighbour", letter.value)
     assert again.partition == partition_of(b"neighbour", PARTITIONS)
     assert again.headers == (("first_appended_ms", str(letter.appended_at).encode()),)
@@ -234,7 +225,7 @@ def test_letters_are_listed_shown_replayed_and_dismissed(
         stack.start_roles()
 
         def denied() -> bool:
-            rows = asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.journeys-subjects-changelog"))
+            rows = asyncio.run(read(named_stack.kafka_bootstrap, "optin.journeys-subjects-changelog"))
             found = [msgpack.unpackb(row.value)[1][0] for row in rows if row.key == b"neighbour"]
             return any(row["shop/phone"][5][:2] == ["denied", letter.appended_at] for row in found)
 
@@ -242,15 +233,11 @@ def test_letters_are_listed_shown_replayed_and_dismissed(
 
 
 @pytest.mark.timeout(300)
-def test_an_input_that_is_mostly_bad_stops_the_role(
-    fresh_stack: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_input_that_is_mostly_bad_stops_the_role(named_stack: Servers, tmp_path: Path) -> None:
     """It says why, and the box is not filled with everything that came."""
-    for name, value in environment(fresh_stack).items():
-        monkeypatch.setenv(name, value)
 
     async def append() -> None:
-        async with AIOKafkaProducer(bootstrap_servers=fresh_stack.kafka_bootstrap) as producer:
+        async with AIOKafkaProducer(bootstrap_servers=named_stack.kafka_bootstrap) as producer:
             for number in range(12_000):
                 await producer.send(PERMISSIONS, b"junk", key=str(number).encode(), partition=0)
 
@@ -263,7 +250,7 @@ def test_an_input_that_is_mostly_bad_stops_the_role(
             return log.exists() and "more than the share of 0.5 that OPTIN_BAD_SHARE_MAX" in log.read_text()
 
         assert wait_until(said, SETTLE_S)
-    assert len(asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.dead-letters"))) < 12_000
+    assert len(asyncio.run(read(named_stack.kafka_bootstrap, "optin.dead-letters"))) < 12_000
 
 
 def untimed(installation: list[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from connectors.kafka.publish import FactPublisher
 from ledger import facts as f
 from ledger.consent import token_id
 from processors.prepare import migrate_tables, publish
-from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, Stack
+from processors.stack import Servers, Stack
 from tests.support.given import fact
 from tests.support.load import definitions
 from tests.support.plain_reader import decode, read
@@ -75,13 +75,9 @@ def outcomes(bootstrap: str) -> dict[str, str]:
 
 
 @pytest.mark.timeout(300)
-def test_what_changed_after_the_decision_stops_the_push(
-    fresh_stack: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_changed_after_the_decision_stops_the_push(named_stack: Servers, tmp_path: Path) -> None:
     """Revoked, token gone, topic off, paused, suppressed, erased: withheld late, each with its reason."""
-    monkeypatch.setenv(KAFKA_ENV, fresh_stack.kafka_bootstrap)
-    monkeypatch.setenv(CLICKHOUSE_ENV, fresh_stack.clickhouse_url)
-    bootstrap = fresh_stack.kafka_bootstrap
+    bootstrap = named_stack.kafka_bootstrap
     rules = definitions(tmp_path / "definitions", wait="1s")
     prepare = [migrate_tables, publish(rules)]
     env = {"OPTIN_DEFINITIONS": str(rules)}
@@ -118,13 +114,9 @@ def test_what_changed_after_the_decision_stops_the_push(
 
 
 @pytest.mark.timeout(300)
-def test_a_push_that_comes_too_late_is_not_sent(
-    fresh_stack: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_push_that_comes_too_late_is_not_sent(named_stack: Servers, tmp_path: Path) -> None:
     """A delivery role that was away longer than `send_within` withholds, it does not catch up."""
-    monkeypatch.setenv(KAFKA_ENV, fresh_stack.kafka_bootstrap)
-    monkeypatch.setenv(CLICKHOUSE_ENV, fresh_stack.clickhouse_url)
-    bootstrap = fresh_stack.kafka_bootstrap
+    bootstrap = named_stack.kafka_bootstrap
     rules = definitions(tmp_path / "definitions", wait="1s")
     policy = rules / "policy.yaml"
     policy.write_text(policy.read_text().replace("send_within: 15m", "send_within: 1s"))

@@ -15,7 +15,7 @@ from connectors import codec
 from connectors.placement import partition_of
 from ledger import facts as f
 from processors.prepare import publish
-from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, Stack
+from processors.stack import Servers, Stack
 from tests.support.given import fact
 from tests.support.plain_reader import decode, read
 from tests.support.replays import wait_until
@@ -50,13 +50,9 @@ async def append(bootstrap: str) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_misplaced_revocation_takes_effect(
-    fresh_stack: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_misplaced_revocation_takes_effect(named_stack: Servers, tmp_path: Path) -> None:
     """It is appended again with its first time, and folded on its subject's partition alone."""
-    monkeypatch.setenv(KAFKA_ENV, fresh_stack.kafka_bootstrap)
-    monkeypatch.setenv(CLICKHOUSE_ENV, fresh_stack.clickhouse_url)
-    bootstrap = fresh_stack.kafka_bootstrap
+    bootstrap = named_stack.kafka_bootstrap
     asyncio.run(append(bootstrap))
 
     def rows(role: str) -> dict[tuple[bytes, int], Any]:
