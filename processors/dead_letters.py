@@ -8,7 +8,6 @@ between leaves it open, and replaying it once more folds nothing twice.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Final, Self
@@ -23,6 +22,7 @@ from ledger.facts import DeadLetterSettled, RecordDeadLettered
 from ledger.ids import derived
 from processors.agents import intake
 from processors.topic_names import DEAD_LETTERS
+from processors.wall_clock import wall_ms
 
 OPEN: Final = "open"
 SHORT: Final = 8
@@ -44,8 +44,7 @@ class Letter:
 
     def refused_again(self) -> str | None:
         """Why its record would be refused now, or None: the reader may have learnt something since."""
-        now = time.time_ns() // 1_000_000
-        record = SimpleNamespace(key=self.fact.key, value=self.fact.value, headers=(), timestamp=now)
+        record = SimpleNamespace(key=self.fact.key, value=self.fact.value, headers=(), timestamp=wall_ms())
         _, item = intake.read(record)
         return item.reason if isinstance(item, intake.Refused) else None
 
@@ -116,7 +115,7 @@ class Settling:
         settled = DeadLetterSettled(
             event_id=derived("settled", letter.fact.event_id, outcome),
             app="optin",
-            occurred_at=time.time_ns() // 1_000_000,
+            occurred_at=wall_ms(),
             source="processor:operator",
             letter=letter.fact.event_id,
             outcome=outcome,

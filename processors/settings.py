@@ -12,6 +12,13 @@ from connectors.errors import Misconfigured
 
 PORT_MAX: Final = 65_535
 
+OTHER_SETTINGS: Final = {
+    "OPTIN_CACHE": ("~/.cache/optin", "where Kafka's archives are kept, for the embedded stack"),
+    "OPTIN_CLICKHOUSE_USERS": ("{}", "embedded ClickHouse: JSON of users and passwords; empty: no password"),
+    "OPTIN_CLICKHOUSE_READERS": ("", "embedded ClickHouse: users that may only read, comma-separated"),
+}
+"""What is read outside `Settings`, by the embedded parts before any worker exists: default, meaning."""
+
 
 class Settings(BaseSettings):
     """What a worker needs to know. Times carry their unit in the name."""

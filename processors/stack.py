@@ -179,10 +179,10 @@ class Stack:
         try:
             self._supervisor = Supervisor(self._write_state)
             kafka = os.environ.get(KAFKA_ENV) or self._start_kafka()
-            self._progress("Looking after the topics")
             settings = read_settings()
-            partitions = self._partitions or settings.partitions
             if self._roles:  # who only reads changes nothing
+                self._progress("Looking after the topics")
+                partitions = self._partitions or settings.partitions
                 asyncio.run(apply_topics(kafka, partitions, settings.replication))
             clickhouse = os.environ.get(CLICKHOUSE_ENV) or self._start_clickhouse()
             self._servers = Servers(kafka, clickhouse)

@@ -14,7 +14,6 @@ from connectors.kafka.append import Appender
 from connectors.kafka.topics import partition_count
 from connectors.push.console import ConsoleSender
 from connectors.time_zones import zone_table
-from ledger.definitions import Definitions
 from processors.agents import intake, reach_rows, subject_rows
 from processors.agents.consent_projector import consent_projector
 from processors.agents.journey_runner import journey_runner
@@ -33,13 +32,9 @@ from processors.lane.watchdog import Watchdog
 from processors.lane.writer import TransactionalWriter
 from processors.settings import Settings
 from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, PERMISSIONS, SENDS_CHANGELOG, TOKENS
+from processors.wall_clock import wall_ms
 
 BARRIER_POLL_S: Final = 0.01
-
-
-def wall_ms() -> int:
-    """Wall time in ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class Worker:
@@ -91,8 +86,7 @@ def journeys(settings: Settings) -> Any:
 
     Publishes its definitions first: whatever a decision or an open instance cites can be read by everybody.
     """
-    asyncio.run(publish_definitions(settings.kafka_bootstrap, settings.definitions))
-    definitions = _definitions(settings)
+    definitions = asyncio.run(publish_definitions(settings.kafka_bootstrap, settings.definitions))
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
     worker = Worker("journeys", settings)
     lane = worker.lane("subjects", JOURNEYS_CHANGELOG, subject_rows.ROWS)
@@ -111,7 +105,7 @@ def delivery(settings: Settings) -> Any:
     By the wall clock they are two lanes, so that a slow provider never delays a revocation. By the event
     clock they are one lane, whose merge is the barrier: consent is folded exactly up to the decision.
     """
-    definitions = _definitions(settings)
+    definitions = asyncio.run(definitions_in_force(settings.kafka_bootstrap, settings.definitions))
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
     worker = Worker("delivery", settings)
     app = worker.app
@@ -171,10 +165,6 @@ def build(role: str, settings: Settings) -> Any:
     if role not in ROLES:
         raise Misconfigured(f"{role} is no role; the roles are {', '.join(ROLES)}")
     return ROLES[role](settings)
-
-
-def _definitions(settings: Settings) -> Definitions:
-    return asyncio.run(definitions_in_force(settings.kafka_bootstrap, settings.definitions))
 
 
 async def _folded(worker: Worker, partition: int, permissions_next: int, tokens_next: int) -> bool:

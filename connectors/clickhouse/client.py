@@ -14,10 +14,9 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
+from connectors.clickhouse.embedded import DATABASE
 from connectors.errors import Misconfigured, Transient
 
-DATABASE: Final = "optin"
-"""The database where the URL names none."""
 CONNECT_S: Final = 10
 ANSWER_S: Final = 300
 """How long one statement may take."""

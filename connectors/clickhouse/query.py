@@ -25,7 +25,8 @@ def ask(url: str, statement: str) -> Answer:
         try:
             result = client.query(statement)
         except DatabaseError as error:
-            if error.code in OPERATORS_CODES and error.code not in {16, 60}:
+            # No code: no server spoke. A missing table or column may as well be misspelt.
+            if error.code is None or (error.code in OPERATORS_CODES and error.code not in {16, 60}):
                 raise
             raise Misconfigured(f"ClickHouse did not run it: {error}") from error
         return Answer(tuple(result.column_names), [tuple(row) for row in result.result_rows])

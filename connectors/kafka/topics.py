@@ -113,7 +113,7 @@ async def _admin(bootstrap: str) -> AsyncIterator[Any]:
     try:
         await admin.start()
         yield admin
-    except (KafkaError, OSError, TimeoutError, ValueError) as error:
+    except (KafkaError, OSError, TimeoutError) as error:
         raise Transient(f"Kafka at {bootstrap}: {error!r}. Does it run, and is it named right?") from error
     finally:
         await admin.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from processors.agents.intake import Accepted, Refused
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
 from processors.topic_names import DECISIONS, PERMISSIONS, TOKENS
+from processors.wall_clock import wall_ms
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class SubjectHandler:
                 partition,
                 record.offset,
                 home,
-                max(0, time.time_ns() // 1_000_000 - item.appended_ms),
+                max(0, wall_ms() - item.appended_ms),
             )
         return True
 

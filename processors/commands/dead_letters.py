@@ -12,6 +12,7 @@ import typer
 
 from processors import report
 from processors.attach import servers
+from processors.commands.options import DataFolder
 from processors.dead_letters import OPEN, SHORT, Letter, Settling, chosen, read_letters
 
 app = typer.Typer(no_args_is_help=True, help="See, replay and dismiss records that were refused.")
@@ -19,7 +20,6 @@ app = typer.Typer(no_args_is_help=True, help="See, replay and dismiss records th
 BYTES_SHOWN: Final = 512
 BYTES_PER_LINE: Final = 16
 
-Data = Annotated[Path | None, typer.Option(help="Data folder of the stack; the last used without it.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of letters, or their beginnings.")]
 Reason = Annotated[str | None, typer.Option(help="All open letters with this reason.")]
 
@@ -30,7 +30,7 @@ def show_all(
     settled: Annotated[bool, typer.Option("--settled", help="Replayed and dismissed ones, too.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many, the latest first.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array of objects.")] = False,
-    data: Data = None,
+    data: DataFolder = None,
 ) -> None:
     """List the records that the ledger could not take in, the latest first.
 
@@ -66,7 +66,8 @@ def show_all(
 
 @app.command("show")
 def show_one(
-    letter_id: Annotated[str, typer.Argument(help="The letter's id, or its beginning.")], data: Data = None
+    letter_id: Annotated[str, typer.Argument(help="The letter's id, or its beginning.")],
+    data: DataFolder = None,
 ) -> None:
     """Show one letter: its place, its reason, its bytes, and whether it could be read now."""
     (letter,) = chosen(_read(data), [letter_id], None)
@@ -81,7 +82,7 @@ def show_one(
 
 
 @app.command("replay")
-def replay(ids: Ids = None, reason: Reason = None, data: Data = None) -> None:
+def replay(ids: Ids = None, reason: Reason = None, data: DataFolder = None) -> None:
     """Append the records of letters again, where their keys belong, with their first append kept.
 
     A record that would be refused again, or of which the letter keeps only the beginning, is left alone and
@@ -95,7 +96,7 @@ def replay(ids: Ids = None, reason: Reason = None, data: Data = None) -> None:
 
 
 @app.command("dismiss")
-def dismiss(ids: Ids = None, reason: Reason = None, data: Data = None) -> None:
+def dismiss(ids: Ids = None, reason: Reason = None, data: DataFolder = None) -> None:
     """Settle letters whose records are not wanted. Their bytes stay as long as the topic keeps them."""
     asyncio.run(_settle(ids or [], reason, data, replaying=False))
 

@@ -23,7 +23,7 @@ from connectors.kafka.topics import list_topics
 from connectors.loopback import free_port
 from processors import report
 from processors.attach import FOLDER
-from processors.settings import Settings, read_settings
+from processors.settings import OTHER_SETTINGS, Settings, read_settings
 from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV
 
 OURS: Final = ("schemas", "ledger", "connectors", "processors")
@@ -76,7 +76,7 @@ def _names() -> str:
 def _settings() -> str:
     read_settings()
     known = {"OPTIN_" + name.upper() for name in Settings.model_fields}
-    known |= {"OPTIN_CACHE", "OPTIN_CLICKHOUSE_USERS", "OPTIN_CLICKHOUSE_READERS"}
+    known |= OTHER_SETTINGS.keys()
     unknown = sorted(
         name
         for name in os.environ
@@ -124,7 +124,9 @@ def _embedded() -> str:
 def _kafka() -> str:
     if not os.environ.get(KAFKA_ENV):
         return f"not named ({KAFKA_ENV} is unset): the embedded one is used"
-    found = {state.name: state.partitions for state in asyncio.run(list_topics(os.environ[KAFKA_ENV]))}
+    found = {
+        state.name: state.partitions for state in asyncio.run(list_topics(read_settings().kafka_bootstrap))
+    }
     missing = [topic.name for topic in schemas.topics() if topic.name not in found]
     if missing:
         raise Problem(f"it answers, but lacks {', '.join(missing)}: run `optin topics apply`")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,14 +15,13 @@ from ledger import facts as f
 from ledger.explain import explain as explain_consent
 from processors import report
 from processors.attach import servers
+from processors.commands.options import DataFolder
 from processors.history import History, history_of
 
 
 def explain(
     subject: Annotated[str, typer.Argument(help="The subject's id, as the app backend chose it.")],
-    data: Annotated[
-        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
-    ] = None,
+    data: DataFolder = None,
 ) -> None:
     """Show what is known of one person, and why each push was or wasn't sent.
 

@@ -6,7 +6,6 @@ import csv
 import json
 import sys
 from datetime import date, datetime
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -14,6 +13,7 @@ import typer
 from connectors.errors import Misconfigured
 from processors import report
 from processors.attach import servers
+from processors.commands.options import DataFolder
 
 FORMATS: Final = ("table", "json", "csv")
 
@@ -23,9 +23,7 @@ def sql(
     output: Annotated[
         str, typer.Option("--format", help="table, json (one object per row) or csv.")
     ] = "table",
-    data: Annotated[
-        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
-    ] = None,
+    data: DataFolder = None,
 ) -> None:
     """Ask ClickHouse one statement.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ import schemas
 from connectors.kafka.topics import apply_topics, list_topics
 from processors import report
 from processors.attach import servers
+from processors.commands.options import DataFolder
 from processors.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Create and list Kafka topics.")
@@ -44,9 +44,7 @@ def apply(
 
 @app.command("list")
 def show(
-    data: Annotated[
-        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
-    ] = None,
+    data: DataFolder = None,
 ) -> None:
     """Show our topics as schemas/topics.yaml describes them and as the broker knows them."""
     with report.progress() as progress, servers(data, progress) as where:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import threading
 import time
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,8 +16,10 @@ import typer
 
 from connectors import child
 from connectors.errors import Misconfigured, Transient
+from ledger.time_zones import as_text
 from processors import report
 from processors.attach import FOLDER, data_folder
+from processors.commands.options import DataFolder
 from processors.prepare import migrate_tables, publish
 from processors.settings import read_settings
 from processors.stack import LOCK_FILE, Stack, StackState, read_state, redacted
@@ -88,9 +89,7 @@ def up(
 
 
 def status(
-    data: Annotated[
-        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
-    ] = None,
+    data: DataFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
 ) -> None:
     """Show what runs over a data folder. Exits with 0 if all parts run, 1 if some don't, 3 if none does."""
@@ -102,7 +101,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(_as_json(folder, state)))
     else:
-        since = datetime.fromtimestamp(state.started_at / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        since = as_text(state.started_at)
         report.out.print(f"{folder}: running since {since} (process {state.supervisor.pid})", highlight=False)
         report.out.print(f"Kafka {state.kafka_bootstrap}  ClickHouse {state.clickhouse_url}", highlight=False)
         rows = [(part.name, part.state, part.pid, part.restarts, part.log) for part in state.parts]
@@ -112,9 +111,7 @@ def status(
 
 
 def down(
-    data: Annotated[
-        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
-    ] = None,
+    data: DataFolder = None,
 ) -> None:
     """Stop what `optin up` started over a data folder. The data stays."""
     folder = _stack_folder(data)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
@@ -16,6 +15,7 @@ from ledger.definitions import Policy
 from ledger.verify import LedgerFact, objections
 from processors import report
 from processors.attach import servers
+from processors.commands.options import DataFolder
 from processors.definitions.archive import Archive, read_archive
 from processors.history import decisions_of, ledger_of
 from processors.topic_names import PERMISSIONS, TOKENS
@@ -24,9 +24,7 @@ SHOWN_MAX: Final = 20
 
 
 def verify(
-    data: Annotated[
-        Path | None, typer.Option(help="Data folder of the stack; the last used without it.")
-    ] = None,
+    data: DataFolder = None,
 ) -> None:
     """Check that every decision can be derived again.
 

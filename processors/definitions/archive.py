@@ -25,14 +25,13 @@ async def read_archive(bootstrap: str) -> Archive:
 
 async def definitions_in_force(bootstrap: str, folder: Path | None) -> core.Definitions:
     """The folder's definitions (the shipped ones without a folder) beside all published bodies."""
-    archive = await read_archive(bootstrap)
-    return shipped(archive) if folder is None else load(folder, archive)
+    return _with_archive(await read_archive(bootstrap), folder)
 
 
-async def publish_definitions(bootstrap: str, folder: Path | None) -> list[str]:
-    """Publish what is not published yet; returns the new versions. Idempotent; awaited."""
+async def publish_definitions(bootstrap: str, folder: Path | None) -> core.Definitions:
+    """Publish what is not published yet, awaited; the definitions in force. Idempotent."""
     archive = await read_archive(bootstrap)
-    definitions = shipped() if folder is None else load(folder)
+    definitions = _with_archive(archive, folder)
     missing = {v: body for v, body in definitions.bodies.items() if v not in archive}
     if missing:
         producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
@@ -42,4 +41,8 @@ async def publish_definitions(bootstrap: str, folder: Path | None) -> list[str]:
                 await producer.send_and_wait(DEFINITIONS, core.canonical(body), key=version.encode())
         finally:
             await producer.stop()
-    return sorted(missing)
+    return definitions
+
+
+def _with_archive(archive: Archive, folder: Path | None) -> core.Definitions:
+    return shipped(archive) if folder is None else load(folder, archive)

@@ -25,6 +25,7 @@ from tests.support.load import Load, definitions, facts
 from tests.support.oracle import objections
 from tests.support.plain_reader import decode, read
 from tests.support.planted_worker import BUGS
+from tests.support.replays import wait_until
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
 SEED = int(os.environ.get("OPTIN_CHAOS_SEED") or time.time())
@@ -159,9 +160,7 @@ def test_the_oracle_catches_a_planted_bug(bug: str, tmp_path: Path) -> None:
         load = Load(stack.kafka_bootstrap, facts(1, 1_500, 60))
         load.start()
         acknowledged = load.finish()
-        deadline = time.monotonic() + SETTLE_S
-        while not folded(stack.kafka_bootstrap) and time.monotonic() < deadline:
-            time.sleep(0.5)
+        assert wait_until(lambda: folded(stack.kafka_bootstrap), SETTLE_S)
         found = settled(stack.kafka_bootstrap, acknowledged, nothing_waits, PLANTED_S)
 
     assert any(CAUGHT[bug] in words for words in found), found[:5]

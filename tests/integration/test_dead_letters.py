@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from connectors.placement import partition_of
 from ledger import facts as f
 from processors.prepare import migrate_tables, publish
 from processors.stack import Servers, Stack
+from processors.wall_clock import wall_ms
 from tests.support.given import changed, fact
 from tests.support.oracle import fold
 from tests.support.plain_reader import decode, read
@@ -37,14 +37,9 @@ Bad = tuple[str, str, bytes | None, bytes | None]
 """Topic, expected reason, key, value."""
 
 
-def now_ms() -> int:
-    """The wall clock."""
-    return int(time.time() * 1000)
-
-
 def good(subject: str, kind: type[f.SubjectFact], **fields: Any) -> f.SubjectFact:
     """A fact that the ledger accepts."""
-    return fact(kind, now_ms() - 1_000, subject=subject, event_id=f"{subject}-{kind.__name__}", **fields)
+    return fact(kind, wall_ms() - 1_000, subject=subject, event_id=f"{subject}-{kind.__name__}", **fields)
 
 
 def bad_records(draw: random.Random) -> list[Bad]:
@@ -54,7 +49,7 @@ def bad_records(draw: random.Random) -> list[Bad]:
     key = b"neighbour"
 
     def odd(kind: type[f.SubjectFact], **fields: Any) -> bytes:
-        return codec.encode(fact(kind, **{"at": now_ms(), "subject": "neighbour", **fields}))
+        return codec.encode(fact(kind, **{"at": wall_ms(), "subject": "neighbour", **fields}))
 
     return [
         (PERMISSIONS, "truncated", key, seen[:-3]),
@@ -68,7 +63,7 @@ def bad_records(draw: random.Random) -> list[Bad]:
         (ACTIVITY, "key_mismatch", None, cart),
         (PERMISSIONS, "oversized", key, seen + bytes(codec.MAX_FACT_BYTES)),
         (PERMISSIONS, "absurd_time", key, odd(f.PermissionDenied, at=-5)),
-        (PERMISSIONS, "from_the_future", key, odd(f.PermissionDenied, at=now_ms() + 3_600_000)),
+        (PERMISSIONS, "from_the_future", key, odd(f.PermissionDenied, at=wall_ms() + 3_600_000)),
         (PERMISSIONS, "absurd_identifier", key, odd(f.PermissionDenied, installation="")),
         (PERMISSIONS, "absurd_identifier", key, odd(f.PermissionDenied, installation="x" * 200)),
         (PERMISSIONS, "absurd_text", key, odd(f.PermissionDenied, context="line\nbreak")),
@@ -149,7 +144,7 @@ def test_bad_records_are_kept_whole_and_good_ones_are_folded(named_stack: Server
     ledger: dict[str, list[tuple[str, dict[str, Any], int]]] = {}
     for one in good_facts():
         history = ledger.setdefault(one.subject, [])
-        history.append((type(one).__name__, decode(codec.encode(one))[1], now_ms()))  # type: ignore[index]
+        history.append((type(one).__name__, decode(codec.encode(one))[1], wall_ms()))  # type: ignore[index]
     for subject, history in ledger.items():
         (installation,) = msgpack.unpackb(latest[subject.encode()])[1][0].values()
         (wanted,) = fold(history)[0].values()
@@ -175,12 +170,12 @@ def test_letters_are_listed_shown_replayed_and_dismissed(named_stack: Servers, t
     letter = f.RecordDeadLettered(
         event_id="aaaa-1",
         app="optin",
-        occurred_at=now_ms(),
+        occurred_at=wall_ms(),
         source="processor",
         topic=PERMISSIONS,
         partition=0,
         offset=5,
-        appended_at=now_ms() - 60_000,
+        appended_at=wall_ms() - 60_000,
         key=b"neighbour",
         value=codec.encode(revoked),
         reason="unknown_schema",

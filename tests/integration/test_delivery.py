@@ -15,6 +15,7 @@ from ledger import facts as f
 from ledger.consent import token_id
 from processors.prepare import migrate_tables, publish
 from processors.stack import Servers, Stack
+from processors.wall_clock import wall_ms
 from tests.support.given import fact
 from tests.support.load import definitions
 from tests.support.plain_reader import decode, read
@@ -24,14 +25,9 @@ SETTLE_S: Final = 60.0
 PEOPLE: Final = 12
 
 
-def now_ms() -> int:
-    """The wall clock."""
-    return int(time.time() * 1000)
-
-
 def reachable(person: str) -> list[f.SubjectFact]:
     """Somebody who may be pushed to, and has just filled a cart."""
-    at = now_ms()
+    at = wall_ms()
 
     def one(kind: type[f.SubjectFact], **fields: Any) -> f.SubjectFact:
         return fact(kind, at, subject=person, event_id=f"{person}-{kind.__name__}-{at}", **fields)
@@ -101,7 +97,7 @@ def test_what_changed_after_the_decision_stops_the_push(named_stack: Servers, tm
     for person, (outcome, (kind, fields)) in zip(decided, changes.items(), strict=False):
         wanted[person] = outcome
         more = {"token_id": token_id("console", f"token-{person}")} if kind is f.TokenInvalidated else {}
-        late.append(fact(kind, now_ms(), subject=person, event_id=f"late-{person}", **fields, **more))
+        late.append(fact(kind, wall_ms(), subject=person, event_id=f"late-{person}", **fields, **more))
     append(bootstrap, late)
 
     with Stack(tmp_path / "delivery", roles={"delivery": 1}, env=env) as stack:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from connectors.placement import partition_of
 from ledger import facts as f
 from processors.prepare import publish
 from processors.stack import Servers, Stack
+from processors.wall_clock import wall_ms
 from tests.support.given import fact
 from tests.support.plain_reader import decode, read
 from tests.support.replays import wait_until
@@ -27,7 +27,7 @@ PEOPLE: Final = [f"lost-{number}" for number in range(20)]
 
 def facts_of(person: str) -> list[f.SubjectFact]:
     """A grant, and the revocation that must not get lost."""
-    now = int(time.time() * 1000)
+    now = wall_ms()
     granted = fact(
         f.PermissionGranted, now - 2_000, subject=person, event_id=f"{person}-g", level="authorized"
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-import time
 from pathlib import Path
 from typing import Any, Final
 
 from connectors.kafka.publish import FactPublisher
 from ledger import facts as f
+from processors.wall_clock import wall_ms
 
 BATCH: Final = 50
 PAUSE_S: Final = 0.05
@@ -109,7 +109,7 @@ class Load(threading.Thread):
     async def _publish(self) -> None:
         async with FactPublisher(self._where) as publisher:
             for begin in range(0, len(self._made), BATCH):
-                now = int(time.time() * 1000)
+                now = wall_ms()
                 batch = [dated(fact, now) for fact in self._made[begin : begin + BATCH]]
                 await publisher.publish(batch)
                 self.acknowledged |= {fact.event_id for fact in batch}

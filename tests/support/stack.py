@@ -171,16 +171,10 @@ def create_topics(bootstrap: str) -> None:
 
 def drop_database(url: str) -> None:
     """Drop our ClickHouse database, if it is there."""
-    import clickhouse_connect
+    from connectors.clickhouse.client import connect
 
-    parts = urlsplit(url)
-    with clickhouse_connect.get_client(
-        host=parts.hostname or "",
-        port=parts.port or 8123,
-        username=parts.username,
-        password=parts.password or "",
-    ) as client:
-        client.command(f"DROP DATABASE IF EXISTS {parts.path.strip('/') or DATABASE} SYNC")
+    with connect(url, create=True) as client:
+        client.command(f"DROP DATABASE {client.database} SYNC")
 
 
 def _containers(resources: ExitStack) -> Servers:
