@@ -7,8 +7,10 @@ it is folded. Reasons are fixed words, safe as labels; details never repeat the 
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import Final
+from collections.abc import Callable
+from functools import cache, lru_cache
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from ledger import facts as f
 from ledger.consent import SKEW_MS
@@ -40,6 +42,10 @@ _IDS: Final = (
     "topic",
     "token_id",
 )
+_ID_LINES: Final = tuple(
+    re.compile("\n".join([_ID.pattern] * count), re.ASCII) for count in range(len(_IDS) + 1)
+)
+"""So many identifiers in one text, a line each: one match costs a fifth of five."""
 _WORDS: Final = ("reason", "cause", "time_zone", "country")
 """Kept in a subject's state and repeated in each decision, so they are short."""
 _TEXTS: Final = ("context", "copy_version", "category")
@@ -53,7 +59,7 @@ def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> tuple[str, s
     if isinstance(fact, f.SubjectFact):
         if key != fact.subject.encode():
             return "key_mismatch", "the record's key is not the subject's UTF-8 bytes"
-        if _PHONE.fullmatch(fact.subject) or "@" in fact.subject:
+        if _is_personal(fact.subject):
             return (
                 "personal_subject",
                 "the subject looks like a phone number or an e-mail address; begin a numeric id with s-",
@@ -62,25 +68,43 @@ def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> tuple[str, s
         return "absurd_time", "occurred_at must be milliseconds between the years 2000 and 2100"
     if fact.occurred_at > appended_ms + SKEW_MS:
         return "from_the_future", "occurred_at is later than the append by more than the skew"
-    if fact.source.partition(":")[0] not in f.ORIGINS:
+    if not _has_origin(fact.source):
         return "unknown_source", f"source must start with one of {', '.join(f.ORIGINS)}"
     return _absurd_value(fact)
 
 
+@lru_cache(1_024)
+def _has_origin(source: str) -> bool:
+    return source.partition(":")[0] in f.ORIGINS
+
+
+@lru_cache(1 << 16)
+def _is_personal(subject: str) -> bool:
+    return "@" in subject or _PHONE.fullmatch(subject) is not None
+
+
+class _Fields(NamedTuple):
+    ids: tuple[str, ...]
+    all_ids: Callable[[f.Fact], tuple[str | None, ...]]
+    texts: tuple[tuple[str, int], ...]
+    """With their longest length."""
+
+
 @cache
-def _fields_of(kind: type[f.Fact]) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
-    """The identifiers of a kind of fact, and its texts with their longest length."""
+def _fields_of(kind: type[f.Fact]) -> _Fields:
+    """The identifiers and the texts of a kind of fact."""
     names = kind.__struct_fields__
     limits = [*((name, WORD_LENGTH_MAX) for name in _WORDS), *((name, TEXT_LENGTH_MAX) for name in _TEXTS)]
-    return tuple(n for n in _IDS if n in names), tuple((n, limit) for n, limit in limits if n in names)
+    ids = tuple(name for name in _IDS if name in names)  # at least `event_id` and `app`
+    return _Fields(ids, attrgetter(*ids), tuple((n, limit) for n, limit in limits if n in names))
 
 
 def _absurd_value(fact: f.Fact) -> tuple[str, str] | None:
-    ids, texts = _fields_of(type(fact))
-    for name in ids:
-        value = getattr(fact, name)
-        if value is not None and not _ID.fullmatch(value):
-            return "absurd_identifier", f"{name} must be 1 to {ID_LENGTH_MAX} plain characters"
+    names, all_ids, texts = _fields_of(type(fact))
+    ids = [value for value in all_ids(fact) if value is not None]
+    if not _ID_LINES[len(ids)].fullmatch("\n".join(ids)):
+        wrong = next(n for n in names if not ((v := getattr(fact, n)) is None or _ID.fullmatch(v)))
+        return "absurd_identifier", f"{wrong} must be 1 to {ID_LENGTH_MAX} plain characters"
     for name, longest in texts:
         value = getattr(fact, name)
         if value is not None and not _plain(value, longest):

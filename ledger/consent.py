@@ -46,7 +46,7 @@ PermissionFact: TypeAlias = (
 _PRIVACY: Final = {name: len(f.PERMISSIONS) - rank for rank, name in enumerate(f.PERMISSIONS)}
 
 
-class Register(msgspec.Struct, frozen=True, array_like=True):
+class Register(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The last word of one clock on one installation's permission."""
 
     permission: str
@@ -55,7 +55,7 @@ class Register(msgspec.Struct, frozen=True, array_like=True):
     cause: str = ""
 
 
-class Token(msgspec.Struct, frozen=True, array_like=True):
+class Token(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A delivery address by its id; `invalidated_at` is -1 while nobody said it is dead."""
 
     token_id: str
@@ -68,7 +68,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
         return self.registered_at > self.invalidated_at
 
 
-class Installation(msgspec.Struct, frozen=True, array_like=True):
+class Installation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known of one app instance on one device."""
 
     seen_at: int = -1
@@ -82,7 +82,7 @@ class Installation(msgspec.Struct, frozen=True, array_like=True):
     tokens: tuple[Token, ...] = ()
 
 
-class Switch(msgspec.Struct, frozen=True, array_like=True):
+class Switch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An on/off choice with its time; `until` ends an "on" (None: open end)."""
 
     at: int
@@ -90,7 +90,7 @@ class Switch(msgspec.Struct, frozen=True, array_like=True):
     until: int | None = None
 
 
-class Frequency(msgspec.Struct, frozen=True, array_like=True):
+class Frequency(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The subject's own cap."""
 
     at: int
@@ -98,7 +98,7 @@ class Frequency(msgspec.Struct, frozen=True, array_like=True):
     window: str
 
 
-class Quiet(msgspec.Struct, frozen=True, array_like=True):
+class Quiet(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The subject's own quiet hours, in minutes of the local day; equal ends: none."""
 
     at: int
@@ -106,7 +106,7 @@ class Quiet(msgspec.Struct, frozen=True, array_like=True):
     end_minute: int
 
 
-class Consent(msgspec.Struct, frozen=True, array_like=True):
+class Consent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that the ledger says about one subject. Keys of `installations` are `app/installation`."""
 
     installations: dict[str, Installation] = {}

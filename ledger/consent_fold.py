@@ -54,6 +54,11 @@ def take_in(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
     """
     if refusal(consent, fact) is not None:
         return consent
+    return fold_fact(consent, fact, appended_ms)
+
+
+def fold_fact(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
+    """Fold one fact for which there is room (the caller asked `refusal`); else like `take_in`."""
     at = effective_time(fact, appended_ms)
     is_ahead = fact.occurred_at > appended_ms
     if not is_ahead and not consent.ahead:

@@ -42,8 +42,12 @@ WINDOWS: Final = (
 """Windows of a frequency cap. Rolling: 24 h, 7 days, 30 days. Calendar: local day, ISO week, month."""
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """The envelope that every fact carries."""
+class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The envelope that every fact carries.
+
+    `gc=False`, here and in the state: these values hold no cycles, and Python's collector would
+    otherwise walk through millions of them again and again.
+    """
 
     event_id: str
     app: str
@@ -264,7 +268,7 @@ class JourneyEnded(SubjectFact, frozen=True, kw_only=True):
     outcome: str
 
 
-class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one check of the gate found."""
 
     name: str

@@ -8,7 +8,7 @@ import msgspec
 
 from ledger import facts as f
 from ledger.consent import ACTIVITY
-from ledger.consent_fold import effective_time, take_in
+from ledger.consent_fold import effective_time, fold_fact
 from ledger.journeys import Setting, Step, react, seen_active
 from ledger.subject import Subject
 
@@ -20,12 +20,13 @@ def fold(
 ) -> Step:
     """Fold one accepted fact of subject `name`, first appended at `appended_ms`, at `now` (both ms).
 
-    Total and deterministic. Facts of decisions and deliveries change nothing here.
+    Total and deterministic. The caller asked `consent_fold.refusal` whether there is room. Facts of
+    decisions and deliveries change nothing here.
     """
     kind = type(fact)
     if kind in _ACTIVITY:
         return react(subject, name, fact, now, setting)
-    consent = take_in(subject.consent, fact, appended_ms)
+    consent = fold_fact(subject.consent, fact, appended_ms)
     if consent is not subject.consent:
         subject = msgspec.structs.replace(subject, consent=consent)
     if kind is f.SubjectErased:

@@ -17,7 +17,7 @@ from ledger.gate import TRANSACTIONAL
 from ledger.snapshot import consent_view
 
 
-class Reach(msgspec.Struct, frozen=True, array_like=True):
+class Reach(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One subject's row in the delivery role. `addresses`: token id -> (provider, token)."""
 
     version: int = 1

@@ -11,7 +11,7 @@ import msgspec
 from ledger.consent import Consent, current_token, effective
 
 
-class InstallationView(msgspec.Struct, frozen=True, array_like=True):
+class InstallationView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One installation of the candidate's app, as the gate sees it."""
 
     key: str
@@ -21,7 +21,7 @@ class InstallationView(msgspec.Struct, frozen=True, array_like=True):
     country: str | None
 
 
-class ConsentView(msgspec.Struct, frozen=True, array_like=True):
+class ConsentView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What consent says about one app and one preference topic."""
 
     erased: bool
@@ -35,7 +35,7 @@ class ConsentView(msgspec.Struct, frozen=True, array_like=True):
     quiet: tuple[int, int] | None
 
 
-class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that `gate.decide` looks at, but policy, zones and now."""
 
     consent: ConsentView

@@ -23,7 +23,7 @@ ITEMS_MAX: Final = 100
 """Items of one instance; the oldest gives way (a cart of more is spoken of by its newest items)."""
 
 
-class Instance(msgspec.Struct, frozen=True, array_like=True):
+class Instance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An open journey instance that waits until `due`."""
 
     instance: str
@@ -35,7 +35,7 @@ class Instance(msgspec.Struct, frozen=True, array_like=True):
     holdout: bool
 
 
-class Candidate(msgspec.Struct, frozen=True, array_like=True):
+class Candidate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A held candidate: decided again at `hold_until` as revision `revision` + 1."""
 
     decision_id: str
@@ -52,7 +52,7 @@ class Candidate(msgspec.Struct, frozen=True, array_like=True):
     holdout: bool
 
 
-class Contact(msgspec.Struct, frozen=True, array_like=True):
+class Contact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A `send`: one slot of the caps, and what opens and orders are attributed to."""
 
     decision_id: str
@@ -65,7 +65,7 @@ class Contact(msgspec.Struct, frozen=True, array_like=True):
     ordered_at: int = -1
 
 
-class Subject(msgspec.Struct, frozen=True, array_like=True):
+class Subject(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One subject's row."""
 
     version: int = STATE_VERSION
@@ -109,6 +109,8 @@ def decode(raw: bytes) -> Subject:
 
 def wake_at(subject: Subject) -> int | None:
     """When this subject next wants to be looked at without a fact (ms), or None."""
+    if not subject.instances and not subject.held:
+        return None  # almost everybody, and asked after each change
     dues = [instance.due for instance in subject.instances]
     dues += [candidate.hold_until for candidate in subject.held]
-    return min(dues, default=None)
+    return min(dues)

@@ -24,8 +24,13 @@ class BadShare:
         self._read = 0
         self._bad = 0
 
-    def note(self, *, refused: bool) -> None:
-        """Count one record. Raises `Misconfigured` once more than `share_max` of the last are refused."""
+    def note(self, *, refused: bool, good: int = 0) -> None:
+        """Count a record, and `good` ones before it.
+
+        Raises `Misconfigured` once more than `share_max` of the last ones are refused.
+        """
+        self._read += good
+        self._halve()
         self._read += 1
         self._bad += refused
         if refused and self._read >= RECORDS_MIN and self._bad > self._share_max * self._read:
@@ -35,6 +40,9 @@ class BadShare:
                 " mend the producer (or upgrade this role, if it is the older one), or raise the setting to 1"
                 " to go on"
             )
-        if self._read >= WINDOW:
+        self._halve()
+
+    def _halve(self) -> None:
+        while self._read >= WINDOW:
             self._read //= 2
             self._bad //= 2

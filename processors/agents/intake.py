@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final
+
+import msgspec
 
 from connectors import codec
 from connectors.errors import Poison
@@ -22,8 +23,7 @@ _FIRST: Final = 0
 """Time of an unreadable record under the event clock: it never blocks and never waits."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """A fact that may be folded, with its record and its first append (ms)."""
 
     fact: SubjectFact
@@ -31,8 +31,7 @@ class Accepted:
     appended_ms: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A record that may not, and why."""
 
     record: Any

@@ -15,7 +15,7 @@ from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
 
 
-class Attempt(msgspec.Struct, frozen=True, array_like=True):
+class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A push that was, or is about to be, handed over. `lease_ends_at`: wall time in ms.
 
     From then on nobody can still be sending it, so a missing outcome is unknown for good.
@@ -30,7 +30,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     lease_ends_at: int
 
 
-class _Row(msgspec.Struct, frozen=True, array_like=True):
+class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reach: Reach | None = None
     attempt: Attempt | None = None
 

@@ -54,6 +54,8 @@ class SubjectHandler:
         self._partitions = partitions
         self._reappend = reappend
         self._bad_share = BadShare(bad_share_max)
+        self._good = 0
+        self._last_setting = Setting(definitions, zone_table, 0, 0)
         self.dead_letters = 0
         self.reappended = 0
 
@@ -87,17 +89,22 @@ class SubjectHandler:
 
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
         """Fold one read record. Raises `Misconfigured` when most of the last ones were bad."""
-        self._bad_share.note(refused=isinstance(item, Refused))
         if isinstance(item, Refused):
+            self._bad_share.note(refused=True, good=self._good)
+            self._good = 0
             self._refuse(item, transaction)
             return
+        self._good += 1
         key, fact = item.record.key, item.fact
-        if partition_of(key, self._partitions) != transaction.partition:
-            if self._reappend is None:
-                detail = "the producer's partitioner is not murmur2; see docs/reference/topics.md"
-                self._refuse(Refused(item.record, "misplaced", detail), transaction)
-            return
-        row: Subject = transaction.get(key) or NEW
+        row: Subject | None = transaction.get(key)
+        if row is None:
+            # Rows are only made where their keys belong, so a known key needs no murmur2, which is dear.
+            if partition_of(key, self._partitions) != transaction.partition:
+                if self._reappend is None:
+                    detail = "the producer's partitioner is not murmur2; see docs/reference/topics.md"
+                    self._refuse(Refused(item.record, "misplaced", detail), transaction)
+                return
+            row = NEW
         no_room = refusal(row.consent, fact)
         if no_room is not None:
             self._refuse(Refused(item.record, no_room, "the subject's state is full"), transaction)
@@ -112,10 +119,12 @@ class SubjectHandler:
         self._store(key, row, after, facts, transaction)
 
     def _setting(self, transaction: Transaction) -> Setting:
-        following = transaction.next
-        return Setting(
-            self._definitions, self._zone_table, following.get(PERMISSIONS, 0), following.get(TOKENS, 0)
-        )
+        permissions_next, tokens_next = transaction.next.get(PERMISSIONS, 0), transaction.next.get(TOKENS, 0)
+        last = self._last_setting  # the same for all records of a chunk
+        if (permissions_next, tokens_next) != (last.permissions_next, last.tokens_next):
+            last = Setting(self._definitions, self._zone_table, permissions_next, tokens_next)
+            self._last_setting = last
+        return last
 
     def _refuse(self, refused: Refused, transaction: Transaction) -> None:
         self.dead_letters += 1

@@ -85,9 +85,11 @@ class LaneTable:
         """Make a committed transaction visible."""
         owned = self.partitions[partition]
         owned.position = position
+        rows, arm, wake_at = owned.rows, owned.timers.arm, self.codec.wake_at
         for key, row in overlay.items():
             if row is None:
-                owned.rows.pop(key, None)
+                rows.pop(key, None)
+                arm(key, None)
             else:
-                owned.rows[key] = row
-            self.arm(partition, key, row)
+                rows[key] = row
+                arm(key, wake_at(row))
