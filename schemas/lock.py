@@ -1,7 +1,8 @@
-"""Keeps released schema files as they are: `facts.lock` holds the SHA-256 of every version file.
+"""Keeps released files as they are: `facts.lock` holds the SHA-256 of every schema and golden example.
 
-`python -m schemas.lock` appends the files that are new and never rewrites a line. The file has the
-format of `sha256sum`, so `cd schemas && sha256sum -c facts.lock` checks it without Python.
+A schema says how old records are read, its example what they must go on meaning. `python -m schemas.lock`
+appends the files that are new and never rewrites a line. The file has the format of `sha256sum`, so
+`cd schemas && sha256sum -c facts.lock` checks it without Python.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Final
 
 LOCK_FILE: Final = "facts.lock"
+LOCKED: Final = ("facts/*/*.avsc", "examples/*/*.json")
+"""What never changes once it is released."""
 
 
 def problems(folder: Path) -> list[str]:
-    """What differs between `folder`/facts and its lock, each with its remedy; empty when nothing."""
+    """What differs between `folder` and its lock, each with its remedy; empty when nothing."""
     locked, found = _locked(folder), _found(folder)
     changed = [
         f"schemas/{path} was changed, but the ledger holds records that were written with it: "
@@ -54,7 +57,8 @@ def _locked(folder: Path) -> dict[str, str]:
 def _found(folder: Path) -> dict[str, str]:
     return {
         file.relative_to(folder).as_posix(): sha256(file.read_bytes()).hexdigest()
-        for file in (folder / "facts").glob("*/*.avsc")
+        for pattern in LOCKED
+        for file in folder.glob(pattern)
     }
 
 

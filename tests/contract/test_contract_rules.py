@@ -62,6 +62,13 @@ class TestLock:
         assert "facts/AppOpened/v1.avsc was changed" in problem
         assert "add the change as the next version" in problem
 
+    def test_a_changed_example_is_caught(self, contract: Path) -> None:
+        """Old bytes mean for ever what they meant: an example is not bent to fit a changed reader."""
+        _edit(contract / "examples/AppOpened/v1.json", '"shop"', '"store"')
+
+        (problem,) = lock.problems(contract)
+        assert "examples/AppOpened/v1.json was changed" in problem
+
     def test_a_removed_file_is_caught(self, contract: Path) -> None:
         """A version that the ledger still holds can't go."""
         (contract / "facts/AppOpened/v1.avsc").unlink()
@@ -72,12 +79,13 @@ class TestLock:
     def test_locking_adds_new_files_and_forgives_no_changed_one(self, contract: Path) -> None:
         """A new version gets its line; the line of an old one is never rewritten."""
         _add_version(contract, 2, '"installation"', '"device"')
-        (problem,) = lock.problems(contract)
-        assert "facts/AppOpened/v2.avsc is new" in problem
+        example, schema = lock.problems(contract)
+        assert "examples/AppOpened/v2.json is new" in example
+        assert "facts/AppOpened/v2.avsc is new" in schema
 
         _edit(contract / "facts/AppOpened/v1.avsc", "opened", "OPENED")
 
-        assert lock.lock_new_files(contract) == ["facts/AppOpened/v2.avsc"]
+        assert lock.lock_new_files(contract) == ["examples/AppOpened/v2.json", "facts/AppOpened/v2.avsc"]
         (problem,) = lock.problems(contract)
         assert "facts/AppOpened/v1.avsc was changed" in problem
 
