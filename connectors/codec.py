@@ -1,8 +1,9 @@
 """The wire form of facts: bytes on a topic to frozen values of the core, and back.
 
 A value is Avro single-object encoding (`C3 01`, the 8-byte fingerprint of the schema that wrote it,
-the record). Any version in `schemas/facts` is read; the newest is written. Nothing that anybody can
-put on a topic makes `decode` raise anything but `Poison`.
+the record). Any version in `schemas/facts` is read; the newest is written. Where a schema registry is used,
+values in its framing (`00`, a 4-byte id, the record) are read, too, as the newest version of their fact.
+Nothing that anybody can put on a topic makes `decode` raise anything but `Poison`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ MARKER: Final = b"\xc3\x01"
 HEADER_BYTES: Final = 10
 """The marker and the fingerprint."""
 
+CONFLUENT_MARKER: Final = 0
+"""The first byte of a value in the framing of Confluent's serializers."""
+
+CONFLUENT_HEADER_BYTES: Final = 5
+"""That byte and the id that the registry gave the schema, big-endian."""
+
 MAX_FACT_BYTES: Final = 65_536
 """No fact is longer on the wire, its header included."""
 
@@ -40,6 +47,17 @@ CONTINUES: Final = 0x80
 Record = dict[str, Any]
 
 
+class Written(NamedTuple):
+    """The schema that wrote a value: which fact it describes, and its record as fastavro parsed it."""
+
+    fact: str
+    schema: dict[str, Any]
+
+
+Resolver = Callable[[bytes], Written]
+"""From a value's header to the schema that wrote it. Raises `Poison` where there is none."""
+
+
 class _Reader(NamedTuple):
     """How to read one version of one fact."""
 
@@ -48,8 +66,10 @@ class _Reader(NamedTuple):
     newest: dict[str, Any] | None
     """What to read it as; None when it was written with the newest version."""
     limit: int
-    flat: FlatReader | None
-    """The quick way, for a flat record of the newest version."""
+    begins: int
+    """Where the record begins in the value."""
+    flat: FlatReader | None = None
+    """The quick way, for a flat record of the newest version in single-object encoding."""
 
 
 class _Writer(NamedTuple):
@@ -67,7 +87,7 @@ class Codec:
     InvariantBroken when the two do not fit: every fact needs a class with the same fields.
     """
 
-    __slots__ = ("_readers", "_writers")
+    __slots__ = ("_newest", "_readers", "_resolve_id", "_types", "_writers")
 
     def __init__(
         self, schemas: Mapping[tuple[str, int], FactSchema], fact_types: Iterable[type[Fact]]
@@ -75,16 +95,17 @@ class Codec:
         types = {fact_type.__name__: fact_type for fact_type in fact_types}
         newest = {name: schema for (name, _), schema in sorted(schemas.items())}
         _check_fit(newest, types)
+        self._types = types
+        self._newest = newest
+        self._resolve_id: Resolver | None = None
         self._readers = {
-            MARKER + schema.fingerprint: _Reader(
-                types[name],
-                schema.parsed,
-                None if schema is newest[name] else newest[name].parsed,
-                _limit(types[name]),
-                compile_reader(schema.parsed, types[name], HEADER_BYTES) if schema is newest[name] else None,
-            )
+            MARKER + schema.fingerprint: self._reader(Written(name, schema.parsed), HEADER_BYTES)
             for (name, _), schema in schemas.items()
         }
+        for name, schema in newest.items():
+            header = MARKER + schema.fingerprint
+            flat = compile_reader(schema.parsed, types[name], HEADER_BYTES)
+            self._readers[header] = self._readers[header]._replace(flat=flat)
         self._writers = {
             fact_type: _Writer(
                 MARKER + newest[name].fingerprint,
@@ -94,6 +115,13 @@ class Codec:
             )
             for name, fact_type in types.items()
         }
+
+    def accept_registry(self, resolve: Resolver | None) -> None:
+        """From now on read registry framing with what `resolve` gives for its 5-byte header; None: refuse it.
+
+        `resolve` answers from memory: `decode` is synchronous.
+        """
+        self._resolve_id = resolve
 
     def encode(self, fact: Fact) -> bytes:
         """The fact's bytes, written with the newest version of its schema.
@@ -131,8 +159,8 @@ class Codec:
             raise Poison("empty", "the record has no value")
         reader = self._readers.get(value[:HEADER_BYTES])
         if reader is None:
-            raise _unknown(value)
-        fact_type, written, newest, limit, flat = reader
+            reader = self._reader_by_id(value)
+        fact_type, written, newest, limit, begins, flat = reader
         if len(value) > limit:
             raise _oversized(value, limit)
         if flat is not None:
@@ -141,7 +169,7 @@ class Codec:
             except (ValueError, IndexError):
                 pass  # not plain, or broken: the general reader finds out and says why
         stream = BytesIO(value)
-        stream.seek(HEADER_BYTES)
+        stream.seek(begins)
         try:
             record = schemaless_reader(stream, written, newest)
             if stream.tell() == len(value):
@@ -151,6 +179,27 @@ class Codec:
             raise _unreadable(error, value, stream.tell(), written) from None
         left = len(value) - stream.tell()
         raise Poison("trailing_bytes", f"{left} bytes follow the {written['name']} record")
+
+    def _reader_by_id(self, value: bytes) -> _Reader:
+        """The reader of a value that is not in single-object encoding with a schema of ours."""
+        if value[0] != CONFLUENT_MARKER or len(value) > MAX_FACT_BYTES:
+            raise _unknown(value)
+        if self._resolve_id is None:
+            raise Poison(
+                "not_single_object",
+                "the value does not begin with C3 01 but with 00, as in the framing of a schema registry: "
+                "that is read where OPTIN_SCHEMA_REGISTRY_URL is set",
+            )
+        if len(value) < CONFLUENT_HEADER_BYTES:
+            raise Poison("truncated", f"{len(value)} bytes do not hold a marker and an id")
+        return self._reader(self._resolve_id(value[:CONFLUENT_HEADER_BYTES]), CONFLUENT_HEADER_BYTES)
+
+    def _reader(self, written: Written, begins: int) -> _Reader:
+        name, schema = written
+        newest = self._newest[name].parsed
+        fact_type = self._types[name]
+        as_newest = None if schema is newest else newest
+        return _Reader(fact_type, schema, as_newest, _limit(fact_type), begins)
 
     def topic_of(self, fact_type: type[Fact]) -> str:
         """The full name of the topic that carries these facts (`optin.permissions`)."""
@@ -252,4 +301,5 @@ _CODEC: Final = Codec(FACTS, facts.FACTS)
 
 encode: Final = _CODEC.encode
 decode: Final = _CODEC.decode
+accept_registry: Final = _CODEC.accept_registry
 topic_of: Final = _CODEC.topic_of

@@ -21,6 +21,8 @@ from connectors.placement import partition_of
 from ledger.facts import DeadLetterSettled, RecordDeadLettered
 from ledger.ids import derived
 from processors.agents import intake
+from processors.registry_framing import writer_schemas
+from processors.settings import read_settings
 from processors.topic_names import DEAD_LETTERS
 from processors.wall_clock import wall_ms
 
@@ -50,7 +52,7 @@ class Letter:
 
 
 async def read_letters(bootstrap: str) -> list[Letter]:
-    """All kept letters, the oldest first. Raises `Transient`."""
+    """All kept letters, the oldest first, ready to be asked `refused_again`. Raises `Transient`."""
     letters: list[tuple[RecordDeadLettered, int]] = []
     settled: dict[str, str] = {}
     async for records in read_topic(bootstrap, DEAD_LETTERS):
@@ -62,6 +64,9 @@ async def read_letters(bootstrap: str) -> list[Letter]:
                     settled[name] = outcome
                 case _:
                     pass
+    schemas = writer_schemas(read_settings())
+    if schemas is not None:
+        await schemas.look_up(letter for letter, _ in letters)
     letters.sort(key=lambda entry: (entry[0].appended_at, entry[0].topic, entry[0].offset))
     return [Letter(fact, partition, settled.get(fact.event_id, OPEN)) for fact, partition in letters]
 

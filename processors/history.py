@@ -15,6 +15,8 @@ from ledger.subject import Subject
 from ledger.verify import LedgerFact
 from processors.agents import intake
 from processors.agents.intake import Accepted
+from processors.registry_framing import writer_schemas
+from processors.settings import read_settings
 from processors.topic_names import DECISIONS, DELIVERIES, JOURNEYS_CHANGELOG, PERMISSIONS, TOKENS
 
 FAMILIES: Final = {PERMISSIONS: "permissions", TOKENS: "tokens"}
@@ -64,10 +66,13 @@ async def history_of(bootstrap: str, subject: str) -> History:
 
 
 async def ledger_of(bootstrap: str, partition: int) -> list[LedgerFact]:
-    """All accepted facts of permissions and tokens of one partition."""
+    """All accepted facts of permissions and tokens of one partition. Raises `Transient`."""
+    schemas = writer_schemas(read_settings())
     found: list[LedgerFact] = []
     for topic, family in FAMILIES.items():
         async for records in read_topic(bootstrap, topic, [partition]):
+            if schemas is not None:
+                await schemas.look_up(records)
             for record in records:
                 _, item = intake.read(record)
                 if isinstance(item, Accepted):

@@ -33,8 +33,8 @@ def pages() -> dict[str, str]:
 def _settings() -> Iterator[str]:
     yield from (GENERATED, "", "# Settings", "")
     yield from (
-        "All settings are environment variables; `optin doctor` names unknown ones. The one secret,",
-        "ClickHouse's password, is part of its URL, which is never logged.",
+        "All settings are environment variables; `optin doctor` names unknown ones. The secrets, the",
+        "passwords of ClickHouse and of a schema registry, are parts of URLs, which are never logged.",
         "",
         "| variable | default | | |",
         "|---|---|---|---|",

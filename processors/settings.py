@@ -29,6 +29,10 @@ class Settings(BaseSettings):
     clickhouse_url: SecretStr = Field(
         SecretStr("http://default@127.0.0.1:8123/optin"), description="ClickHouse over HTTP, with user"
     )
+    schema_registry_url: SecretStr | None = Field(
+        None,
+        description="schema registry with Confluent's HTTP API, with user; unset: its framing is refused",
+    )
     partitions: int = Field(8, ge=1, le=1_000, description="partitions of topics when they are created")
     replication: int = Field(1, ge=1, le=9, description="copies of each partition when topics are created")
     data: Path = Field(Path(".optin-data/live"), description="folder of everything kept on this machine")
@@ -58,6 +62,11 @@ class Settings(BaseSettings):
             if not host or not (port.isdecimal() and 0 < int(port) <= PORT_MAX):
                 raise ValueError(f"{broker.strip()!r} is not host:port")
         return value
+
+    @field_validator("schema_registry_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
 
     @property
     def ends_file(self) -> Path:

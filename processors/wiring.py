@@ -24,12 +24,13 @@ from processors.agents.subject_rows import SubjectHandler
 from processors.definitions.archive import definitions_in_force, publish_definitions
 from processors.lane.app import lane_app
 from processors.lane.changelog import Watermarks
-from processors.lane.lane import Lane
+from processors.lane.lane import Lane, Prepare
 from processors.lane.merge import RecordedEnds
 from processors.lane.table import LaneTable, RowCodec
 from processors.lane.transport import Fetch
 from processors.lane.watchdog import Watchdog
 from processors.lane.writer import TransactionalWriter
+from processors.registry_framing import writer_schemas
 from processors.settings import Settings
 from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, PERMISSIONS, SENDS_CHANGELOG, TOKENS
 from processors.wall_clock import wall_ms
@@ -53,6 +54,10 @@ class Worker:
         )
         self.watermarks = Watermarks(settings.kafka_bootstrap)
         self.ends = RecordedEnds(settings.ends_file) if settings.clock == "event" else None
+        self.prepare: Prepare | None = None
+        if (schemas := writer_schemas(settings)) is not None:
+            self.prepare = schemas.prepare
+            self.app.lane_waits_outside = lambda: schemas.waits
         app, watermarks, stalled = self.app, self.watermarks, settings.stalled_s_max
 
         @app.service
@@ -78,6 +83,7 @@ class Worker:
             group_chunks=settings.group_chunks,
             merge_records=settings.merge_records,
             real_timers=real_timers,
+            prepare=self.prepare,
         )
 
 
@@ -147,7 +153,13 @@ def metrics(settings: Settings) -> Any:
 
     worker = Worker("metrics", settings)
     sink = FactSink(settings.clickhouse_url.get_secret_value())
-    streamer = MetricsStreamer(worker.app, sink, settings.metrics_rows_max, settings.metrics_wait_s)
+    streamer = MetricsStreamer(
+        worker.app,
+        sink,
+        settings.metrics_rows_max,
+        settings.metrics_wait_s,
+        prepare=worker.prepare,
+    )
     metrics_streamer(worker.app, streamer)
     return worker.app
 

@@ -18,6 +18,7 @@ from connectors.errors import Backpressure, Transient
 from ledger.facts import Fact
 from processors.agents import intake
 from processors.lane.app import raw_topic
+from processors.lane.lane import Prepare
 from processors.topic_names import ACTIVITY, DEAD_LETTERS, DECISIONS, DELIVERIES, PERMISSIONS, TOKENS
 
 log = logging.getLogger(__name__)
@@ -44,18 +45,24 @@ class Sink(Protocol):
 class MetricsStreamer:
     """Gathers chunks until a batch is large or old enough, inserts it, then finishes its chunks."""
 
-    def __init__(self, app: Any, sink: Sink, rows_max: int, wait_s: float) -> None:
+    def __init__(
+        self, app: Any, sink: Sink, rows_max: int, wait_s: float, prepare: Prepare | None = None
+    ) -> None:
+        """`prepare`: see `lane.Prepare`; while it has nothing to give, all partitions wait."""
         self._app = app
         self._sink = sink
         self._rows_max = rows_max
         self._wait_s = wait_s
+        self._prepare = prepare
         self._queue: asyncio.Queue[Any] = asyncio.Queue(CHUNKS_QUEUED_MAX)
         self.inserted = 0
         self.inserting = False
         self.refused = 0
 
     async def feed(self, message: Any) -> None:
-        """Take a chunk."""
+        """Take a chunk, once its records can be read."""
+        while self._prepare is not None and not await self._prepare(message.value):
+            pass  # it paused, and said why
         await self._queue.put(message)
 
     async def run(self) -> None:
@@ -114,7 +121,8 @@ class MetricsStreamer:
 
 def metrics_streamer(app: Any, streamer: MetricsStreamer) -> None:
     """Register the agent on `app`."""
-    app.lane_waits_outside = lambda: streamer.inserting
+    waits_already = app.lane_waits_outside
+    app.lane_waits_outside = lambda: streamer.inserting or waits_already()
 
     @app.agent(raw_topic(app, *TOPICS), name="metrics_streamer")  # type: ignore[untyped-decorator]
     async def stream(chunks: Any) -> None:

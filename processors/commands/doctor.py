@@ -10,6 +10,7 @@ import platform
 import shutil
 import zoneinfo
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,12 @@ import typer
 
 import connectors
 import schemas
-from connectors.errors import OptinError
+from connectors.errors import OptinError, Poison
 from connectors.kafka import jars
 from connectors.kafka.topics import list_topics
 from connectors.loopback import free_port
+from connectors.schema_registry.client import RegistryClient
+from connectors.schema_registry.writer_schemas import ID_MAX
 from processors import report
 from processors.attach import FOLDER
 from processors.settings import OTHER_SETTINGS, Settings, read_settings
@@ -144,6 +147,16 @@ def _clickhouse() -> str:
     return f"ClickHouse {version}, tables at migration {last}"
 
 
+def _schema_registry() -> str:
+    url = read_settings().schema_registry_url
+    if url is None:
+        return "not named (OPTIN_SCHEMA_REGISTRY_URL is unset): its framing is refused"
+    client = RegistryClient(url.get_secret_value())
+    with suppress(Poison):  # that it has no such schema is an answer
+        asyncio.run(client.schema_text(ID_MAX))
+    return f"{client.address} answers"
+
+
 CHECKS: Final[dict[str, Callable[[], str]]] = {
     "Python": _python,
     "import names": _names,
@@ -154,5 +167,6 @@ CHECKS: Final[dict[str, Callable[[], str]]] = {
     "embedded servers": _embedded,
     "Kafka": _kafka,
     "ClickHouse": _clickhouse,
+    "schema registry": _schema_registry,
 }
 """Each returns what it found, or raises `Problem` or one of our errors."""

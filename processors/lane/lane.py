@@ -61,6 +61,10 @@ class Hooks:
     conclude: Callable[[Any, Transaction], None] | None = None
 
 
+Prepare = Callable[[Sequence[Any]], Awaitable[bool]]
+"""Awaited with a chunk's records before they are read, to get what reading them takes. False: call again."""
+
+
 class Runner:
     """What is queued for one partition number."""
 
@@ -91,10 +95,12 @@ class Lane:
         group_chunks: int = 4,
         merge_records: int = 2_000,
         real_timers: bool = False,
+        prepare: Prepare | None = None,
     ) -> None:
         """`clock` gives wall time in ms. With `ends` the lane runs by the event clock instead.
 
-        `real_timers`: due times are wall times even then (a lease counts in real time).
+        `real_timers`: due times are wall times even then (a lease counts in real time). While `prepare` has
+        nothing to give, only its own partition number waits.
         """
         self.app = app
         self.name = name
@@ -109,6 +115,7 @@ class Lane:
         self._group_chunks = group_chunks
         self._merge_records = merge_records
         self._real_timers = real_timers
+        self._prepare = prepare
         self._handlers: dict[str, Handler] = {}
         self._runners: dict[int, Runner] = {}
         self._open = False
@@ -215,6 +222,8 @@ class Lane:
         read = []
         for chunk in chunks:
             handler = self._handlers[chunk.topic]
+            if not await self._prepared(chunk):
+                return
             items = [handler.read(record)[1] for record in chunk.value]
             if self.hooks.before is not None:
                 while not await self.hooks.before(partition, items):
@@ -267,6 +276,8 @@ class Lane:
         while runner.chunks:
             chunk = runner.chunks.popleft()
             handler = self._handlers[chunk.topic]
+            if not await self._prepared(chunk):
+                return 0.0
             heads: list[Head] = []
             for record in chunk.value:
                 time_ms, item = handler.read(record)
@@ -324,6 +335,13 @@ class Lane:
                 runner.undone.remove(chunk)
 
     # Both.
+
+    async def _prepared(self, chunk: Any) -> bool:
+        """Wait until the chunk can be read; False when its partition goes away before: it will come again."""
+        while self._prepare is not None and not await self._prepare(chunk.value):
+            if not self._open:
+                return False
+        return True
 
     def _fire(self, key: bytes, transaction: Transaction) -> None:
         row = transaction.get(key)
