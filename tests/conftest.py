@@ -13,7 +13,7 @@ from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers
 from tests.support.stack import Choice, TestServers, choose, test_servers
 
 CHOICE = pytest.StashKey[Choice]()
-NEEDS_SERVERS = frozenset({"stack", "fresh_stack"})
+NEEDS_SERVERS = frozenset({"servers", "stack", "fresh_stack"})
 
 
 def pytest_report_header(config: pytest.Config) -> str:

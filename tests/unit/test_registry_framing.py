@@ -25,6 +25,7 @@ from connectors.schema_registry.client import ANSWER_BYTES_MAX, RegistryClient
 from connectors.schema_registry.foreign_schema import SCHEMA_BYTES_MAX, written_with
 from connectors.schema_registry.writer_schemas import WriterSchemas
 from ledger import facts
+from processors.commands.doctor import CHECKS
 from processors.registry_framing import writer_schemas
 from processors.settings import Settings
 from schemas import FACTS, by_fingerprint, fact_schema
@@ -412,3 +413,22 @@ class TestPasswords:
     def test_without_the_setting_no_registry_is_used(self, unset: dict[str, Any]) -> None:
         """Nor with an empty one, which is how some files of settings say nothing."""
         assert writer_schemas(Settings(**unset)) is None
+
+
+class TestDoctor:
+    """`optin doctor` tells before anything waits."""
+
+    def test_it_says_whether_the_registry_answers(
+        self, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without a registry, with one, and with one that is away."""
+        look = CHECKS["schema registry"]
+        monkeypatch.delenv("OPTIN_SCHEMA_REGISTRY_URL", raising=False)
+        assert "OPTIN_SCHEMA_REGISTRY_URL is unset" in look()
+
+        monkeypatch.setenv("OPTIN_SCHEMA_REGISTRY_URL", registry.address.replace("//", "//u:s3cret@"))
+        assert look() == f"{registry.address} answers"
+
+        registry.down = True
+        with pytest.raises(Transient, match="status 503"):
+            look()
