@@ -1,0 +1,253 @@
+"""Every place where a worker can stand still, by name: its awaits, as crash points for `faulty_worker`.
+
+The table stands here so that a new await is seen: a test compares it with the code. Make it anew with
+`python -m tests.support.crash_points`, which prints it as the code is now, and says what changed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+from tests.support.awaits import Place, places
+
+
+def named(found: Iterable[Place], known: dict[str, Place]) -> dict[str, Place]:
+    """A name for each place: the one that the table has, else one made of where it stands."""
+    names = {place: name for name, place in known.items()}
+    table: dict[str, Place] = {}
+    for place in found:
+        words = [place.module.rpartition(".")[2], *place.function.split(".")]
+        words.append(re.split(r"[. ]", place.expression)[-1])
+        words = [word.strip("_") for word in words if not word[0].isupper()]
+        made = ".".join(dict.fromkeys(words[:-1])) + "." + words[-1]
+        count = 1
+        name = names.get(place, made)
+        while name in table or (place not in names and name in known):
+            count += 1
+            name = f"{made}.{count}"
+        table[name] = place
+    return table
+
+
+def difference(now: Iterable[Place], known: dict[str, Place]) -> list[str]:
+    """What the table lacks and what it has too much, as sentences that say what to do."""
+    standing, pointed = dict.fromkeys(now), set(known.values())
+    return [
+        *(
+            f"no point: {p.module}.{p.function} awaits {p.expression} ({p.nth})"
+            for p in standing
+            if p not in pointed
+        ),
+        *(f"not in the code: {name}, {p}" for name, p in known.items() if p not in standing),
+    ]
+
+
+POINTS: Final[dict[str, Place]] = {
+    "changelog.read_back.start": Place("processors.lane.changelog", "read_back", "reader.start"),
+    "changelog.read_back.gather": Place("processors.lane.changelog", "read_back", "asyncio.gather"),
+    "changelog.read_back.getmany": Place("processors.lane.changelog", "read_back", "reader.getmany"),
+    "changelog.read_back.position": Place("processors.lane.changelog", "read_back", "reader.position"),
+    "changelog.read_back.sleep": Place("processors.lane.changelog", "read_back", "asyncio.sleep"),
+    "changelog.read_back.stop": Place("processors.lane.changelog", "read_back", "reader.stop"),
+    "changelog.ends.starting": Place(
+        "processors.lane.changelog", "Watermarks.ends", "async with self._starting"
+    ),
+    "changelog.ends.start": Place("processors.lane.changelog", "Watermarks.ends", "client.start"),
+    "changelog.ends.end_offsets": Place(
+        "processors.lane.changelog", "Watermarks.ends", "self._client.end_offsets"
+    ),
+    "changelog.stop.stop": Place("processors.lane.changelog", "Watermarks.stop", "self._client.stop"),
+    "lane.drain.wait": Place("processors.lane.lane", "Lane.drain", "self._idle.wait"),
+    "lane.run.wait": Place("processors.lane.lane", "Lane._run", "runner.wake.wait"),
+    "lane.run.turn_by_wall": Place("processors.lane.lane", "Lane._run", "self._turn_by_wall"),
+    "lane.run.turn_by_events": Place("processors.lane.lane", "Lane._run", "self._turn_by_events"),
+    "lane.turn_by_wall.fold_chunks": Place("processors.lane.lane", "Lane._turn_by_wall", "self._fold_chunks"),
+    "lane.turn_by_wall.fire_by_wall": Place(
+        "processors.lane.lane", "Lane._turn_by_wall", "self._fire_by_wall"
+    ),
+    "lane.fold_chunks.before": Place("processors.lane.lane", "Lane._fold_chunks", "self.hooks.before"),
+    "lane.fold_chunks.commit": Place("processors.lane.lane", "Lane._fold_chunks", "self._commit"),
+    "lane.fire_by_wall.ends": Place("processors.lane.lane", "Lane._fire_by_wall", "self._watermarks.ends"),
+    "lane.fire_by_wall.commit": Place("processors.lane.lane", "Lane._fire_by_wall", "self._commit"),
+    "lane.turn_by_events.commit": Place("processors.lane.lane", "Lane._turn_by_events", "self._commit"),
+    "lane.commit.transact": Place("processors.lane.lane", "Lane._commit", "self.writer.transact"),
+    "lane.commit.after": Place("processors.lane.lane", "Lane._commit", "self.hooks.after"),
+    "lane.on_revoked.drain_or_die": Place("processors.lane.lane", "Lane._on_revoked", "self._drain_or_die"),
+    "lane.on_shutdown.drain_or_die": Place("processors.lane.lane", "Lane._on_shutdown", "self._drain_or_die"),
+    "lane.drain_or_die.drain": Place("processors.lane.lane", "Lane._drain_or_die", "self.drain"),
+    "recovery.on_rebalance.on_rebalance": Place(
+        "processors.lane.recovery", "LaneRecovery.on_rebalance", "super().on_rebalance"
+    ),
+    "recovery.resume_streams.wait": Place(
+        "processors.lane.recovery", "LaneRecovery._resume_streams", "self._wait"
+    ),
+    "recovery.resume_streams.send": Place(
+        "processors.lane.recovery", "LaneRecovery._resume_streams", "app.on_rebalance_complete.send"
+    ),
+    "recovery.resume_streams.wait.2": Place(
+        "processors.lane.recovery", "LaneRecovery._resume_streams", "self._wait", 2
+    ),
+    "recovery.resume_streams.maybe_start": Place(
+        "processors.lane.recovery", "LaneRecovery._resume_streams", "app._fetcher.maybe_start"
+    ),
+    "recovery.assign.release": Place("processors.lane.recovery", "assign", "writer.release"),
+    "recovery.assign.gather": Place("processors.lane.recovery", "assign", "asyncio.gather"),
+    "recovery.assign.gather.2": Place("processors.lane.recovery", "assign", "asyncio.gather", 2),
+    "recovery.assign.read_back": Place("processors.lane.recovery", "assign", "read_back"),
+    "transport.fetch.both.fetch_records": Place(
+        "processors.lane.transport", "LaneThread.fetch.both", "self._fetch_records"
+    ),
+    "transport.fetch.call_thread": Place("processors.lane.transport", "LaneThread.fetch", "self.call_thread"),
+    "transport.check_coordinator.call_thread": Place(
+        "processors.lane.transport", "LaneThread.check_coordinator", "self.call_thread"
+    ),
+    "transport.seek_to.call_thread": Place(
+        "processors.lane.transport", "LaneThread.seek_to", "self.call_thread"
+    ),
+    "transport.commit_offsets.commit": Place(
+        "processors.lane.transport", "LaneConsumer._commit_offsets", "self._commit"
+    ),
+    "transport.perform_seek.seek_to_committed": Place(
+        "processors.lane.transport", "LaneConsumer.perform_seek", "self.seek_to_committed"
+    ),
+    "transport.perform_seek.earliest_offsets": Place(
+        "processors.lane.transport", "LaneConsumer.perform_seek", "self.earliest_offsets"
+    ),
+    "transport.perform_seek.seek_to": Place(
+        "processors.lane.transport", "LaneConsumer.perform_seek", "self._thread.seek_to"
+    ),
+    "transport.on_partitions_revoked.on_partitions_revoked": Place(
+        "processors.lane.transport", "LaneConsumer.on_partitions_revoked", "super().on_partitions_revoked"
+    ),
+    "transport.drain_messages.sleep": Place(
+        "processors.lane.transport", "LaneConsumer._drain_messages", "asyncio.sleep"
+    ),
+    "transport.drain_messages.drain_once": Place(
+        "processors.lane.transport", "LaneConsumer._drain_messages", "self._drain_once"
+    ),
+    "transport.drain_messages.wait": Place(
+        "processors.lane.transport", "LaneConsumer._drain_messages", "self.wait"
+    ),
+    "transport.drain_once.wait_first": Place(
+        "processors.lane.transport", "LaneConsumer._drain_once", "self.wait_first"
+    ),
+    "transport.drain_once.fetch": Place(
+        "processors.lane.transport", "LaneConsumer._drain_once", "self._thread.fetch"
+    ),
+    "transport.drain_once.wait_first.2": Place(
+        "processors.lane.transport", "LaneConsumer._drain_once", "self.wait_first", 2
+    ),
+    "transport.deliver.rewound": Place("processors.lane.transport", "LaneConsumer._deliver", "self._rewound"),
+    "transport.deliver.deliver_chunk": Place(
+        "processors.lane.transport", "LaneConsumer._deliver", "self._deliver_chunk"
+    ),
+    "transport.deliver_chunk.callback": Place(
+        "processors.lane.transport", "LaneConsumer._deliver_chunk", "self.callback"
+    ),
+    "transport.rewound.seek_to": Place(
+        "processors.lane.transport", "LaneConsumer._rewound", "self._thread.seek_to"
+    ),
+    "watchdog.watch.sleep": Place("processors.lane.watchdog", "Watchdog._watch", "self.sleep"),
+    "watchdog.watch.check_coordinator": Place(
+        "processors.lane.watchdog", "Watchdog._watch", "consumer._thread.check_coordinator"
+    ),
+    "watchdog.watch.lag": Place("processors.lane.watchdog", "Watchdog._watch", "self._lag"),
+    "watchdog.lag.ends": Place("processors.lane.watchdog", "Watchdog._lag", "self._watermarks.ends"),
+    "writer.claim.start": Place("processors.lane.writer", "TransactionalWriter.claim", "producer.start"),
+    "writer.release.stop": Place("processors.lane.writer", "TransactionalWriter.release", "producer.stop"),
+    "writer.transact.begin_transaction": Place(
+        "processors.lane.writer", "TransactionalWriter.transact", "producer.begin_transaction"
+    ),
+    "writer.transact.gather": Place(
+        "processors.lane.writer", "TransactionalWriter.transact", "asyncio.gather"
+    ),
+    "writer.transact.commit_transaction": Place(
+        "processors.lane.writer", "TransactionalWriter.transact", "producer.commit_transaction"
+    ),
+    "writer.append.send_batch": Place(
+        "processors.lane.writer", "TransactionalWriter._append", "producer.send_batch"
+    ),
+    "writer.append.send_batch.2": Place(
+        "processors.lane.writer", "TransactionalWriter._append", "producer.send_batch", 2
+    ),
+    "writer.append.gather": Place("processors.lane.writer", "TransactionalWriter._append", "asyncio.gather"),
+    "consent_projector.project.events": Place(
+        "processors.agents.consent_projector", "consent_projector.project", "async for chunks.noack().events"
+    ),
+    "journey_runner.run.events": Place(
+        "processors.agents.journey_runner", "journey_runner.run", "async for chunks.noack().events"
+    ),
+    "metrics_streamer.feed.put": Place(
+        "processors.agents.metrics_streamer", "MetricsStreamer.feed", "self._queue.put"
+    ),
+    "metrics_streamer.run.get": Place(
+        "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._queue.get"
+    ),
+    "metrics_streamer.run.get.2": Place(
+        "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._queue.get", 2
+    ),
+    "metrics_streamer.run.insert": Place(
+        "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._insert"
+    ),
+    "metrics_streamer.insert.to_thread": Place(
+        "processors.agents.metrics_streamer", "MetricsStreamer._insert", "asyncio.to_thread"
+    ),
+    "metrics_streamer.insert.sleep": Place(
+        "processors.agents.metrics_streamer", "MetricsStreamer._insert", "asyncio.sleep"
+    ),
+    "metrics_streamer.stream.events": Place(
+        "processors.agents.metrics_streamer", "metrics_streamer.stream", "async for chunks.noack().events"
+    ),
+    "metrics_streamer.stream.feed": Place(
+        "processors.agents.metrics_streamer", "metrics_streamer.stream", "streamer.feed"
+    ),
+    "metrics_streamer.insert.run": Place(
+        "processors.agents.metrics_streamer", "metrics_streamer.insert", "streamer.run"
+    ),
+    "push_sender.before.fold_consent": Place(
+        "processors.agents.push_sender", "PushSenderHandler.before", "self._fold_consent"
+    ),
+    "push_sender.fold_consent.barrier": Place(
+        "processors.agents.push_sender", "PushSenderHandler._fold_consent", "self._barrier"
+    ),
+    "push_sender.after.fold_consent": Place(
+        "processors.agents.push_sender", "PushSenderHandler.after", "self._fold_consent"
+    ),
+    "push_sender.after.send": Place(
+        "processors.agents.push_sender", "PushSenderHandler.after", "self._sender.send"
+    ),
+    "push_sender.send.events": Place(
+        "processors.agents.push_sender", "push_sender.send", "async for chunks.noack().events"
+    ),
+    "subject_rows.before.reappend": Place(
+        "processors.agents.subject_rows", "SubjectHandler.before", "self._reappend"
+    ),
+    "wiring.delivery.barrier.folded": Place("processors.wiring", "delivery.barrier", "_folded"),
+    "wiring.folded.ends": Place("processors.wiring", "_folded", "worker.watermarks.ends"),
+    "wiring.folded.sleep": Place("processors.wiring", "_folded", "asyncio.sleep"),
+    "append.start": Place("connectors.kafka.append", "Appender.append", "producer.start"),
+    "append.send_and_wait": Place(
+        "connectors.kafka.append", "Appender.append", "self._producer.send_and_wait"
+    ),
+    "append.close.stop": Place("connectors.kafka.append", "Appender.close", "self._producer.stop"),
+}
+"""The table: name, and where it stands."""
+
+
+def main() -> None:
+    """Print the table as the code is now; on stderr what changed. `make format` breaks its lines."""
+    now = places()
+    print("POINTS: Final[dict[str, Place]] = {")
+    for name, place in named(now, POINTS).items():
+        nth = f", {place.nth}" if place.nth > 1 else ""
+        print(f'    "{name}": Place("{place.module}", "{place.function}", "{place.expression}"{nth}),')
+    print("}")
+    for sentence in difference(now, POINTS):
+        print(sentence, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
