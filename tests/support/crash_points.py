@@ -236,6 +236,16 @@ POINTS: Final[dict[str, Place]] = {
 }
 """The table: name, and where it stands."""
 
+_NEVER_CLOSED: Final = "a worker does not close it: the process ends"
+EXEMPT: Final[dict[tuple[str, str], str]] = {
+    ("append.close.stop", "before"): _NEVER_CLOSED,
+    ("append.close.stop", "after"): _NEVER_CLOSED,
+    ("changelog.stop.stop", "before"): _NEVER_CLOSED,
+    ("changelog.stop.stop", "after"): _NEVER_CLOSED,
+    ("metrics_streamer.insert.run", "after"): "what is awaited runs for ever",
+}
+"""Sides of points that no worker gets to, with the reason. Keep it short."""
+
 
 def main() -> None:
     """Print the table as the code is now; on stderr what changed. `make format` breaks its lines."""

@@ -94,25 +94,38 @@ def may_push(row: list[Any], key: str) -> bool:
     return PRIVATE_LAST[device[1]] in {"authorized", "provisional"}
 
 
-async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset()) -> list[str]:
-    """What is wrong, as sentences; `acknowledged`: event ids that Kafka confirmed to their producers."""
-    found: list[str] = []
-    ledger, ids, carts = defaultdict(list), set(), set()
+async def told(bootstrap: str) -> tuple[dict[str, list[Any]], set[str], set[str]]:
+    """Consent facts by subject, as (name, fields, append ms, topic, offset); all ids; who filled a cart."""
+    ledger: dict[str, list[Any]] = defaultdict(list)
+    ids: set[str] = set()
+    carts: set[str] = set()
     for topic in ("permissions", "tokens", "activity"):
-        for record in await read(bootstrap, f"optin.{topic}"):
-            name, fields = decode(record.value) or ("", {})
+        facts = [(record, decode(record.value)) for record in await read(bootstrap, f"optin.{topic}")]
+        again = {fact[1]["event_id"] for record, fact in facts if fact and record.headers}
+        for record, fact in facts:
+            name, fields = fact or ("", {})
             if not name:
                 continue
             ids.add(fields["event_id"])
+            if fields["event_id"] in again and not record.headers:
+                continue  # it stood on a wrong partition: what counts is where it was appended again
             if topic != "activity":
-                ledger[fields["subject"]].append((name, fields, record.timestamp, topic, record.offset))
+                at = int(dict(record.headers).get("first_appended_ms", record.timestamp))
+                ledger[fields["subject"]].append((name, fields, at, topic, record.offset))
             elif fields.get("change") == "added":
                 carts.add(fields["subject"])
+    return ledger, ids, carts
+
+
+async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset()) -> list[str]:
+    """What is wrong, as sentences; `acknowledged`: event ids that Kafka confirmed to their producers."""
+    found: list[str] = []
+    ledger, ids, carts = await told(bootstrap)
     found += [f"{event} is lost" for event in acknowledged - ids]
     rows = {r.key: r.value for r in await read(bootstrap, "optin.journeys-subjects-changelog")}
-    for subject, facts in ledger.items():
+    for subject, said in ledger.items():
         raw = rows.get(subject.encode())
-        if raw is None or msgpack.unpackb(raw)[1][:7] != fold([fact[:3] for fact in facts]):
+        if raw is None or msgpack.unpackb(raw)[1][:7] != fold([fact[:3] for fact in said]):
             found.append(f"{subject}: the row is not the fold of its facts")
     decided: Counter[tuple[str, int]] = Counter()
     ended, outcomes = Counter[str](), Counter[str]()
