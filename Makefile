@@ -94,6 +94,10 @@ chaos-short: setup-dev ## Kill and freeze processes mid-work, a few times; part 
 chaos: setup-dev ## Kill and freeze processes mid-work, many times
 	OPTIN_TEST_LONG=1 .venv/bin/pytest tests/integration/test_crashes.py $(ARGS)
 
+.PHONY: crash-points
+crash-points: setup-dev ## Kill a worker at every place where it can stand still, before it and after it
+	OPTIN_TEST_LONG=1 .venv/bin/pytest -s tests/integration/test_crash_points.py $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure throughput and latency on this machine
 	.venv/bin/optin bench $(ARGS)

@@ -15,7 +15,8 @@ import pytest
 
 from tests.architecture.sources import ROOT, modules
 from tests.support.awaits import Place, awaits, places, sources
-from tests.support.crash_points import POINTS, difference, named
+from tests.support.crash_plan import BY_POINT, SITUATIONS, plan, wanted
+from tests.support.crash_points import EXEMPT, POINTS, difference, named
 from tests.support.faulty_worker import FAULT_ENV, HITS_ENV, MARKER, marked, read_faults
 
 SOURCE: Final = """
@@ -47,6 +48,14 @@ def test_every_await_of_a_worker_has_a_point() -> None:
             "put what `python -m tests.support.crash_points` prints into tests/support/crash_points.py",
         ]
     )
+
+
+def test_every_exception_is_about_a_point() -> None:
+    """A side that no worker gets to is that of an existing point; all others have a role and a situation."""
+    assert {point for point, _ in EXEMPT} <= POINTS.keys()
+    assert BY_POINT.keys() <= POINTS.keys()
+    assert set(BY_POINT.values()) <= SITUATIONS.keys()
+    assert len(plan(1, wanted())) == 2 * len(POINTS) - len(EXEMPT)
 
 
 def test_a_new_await_and_a_lost_one_are_found() -> None:

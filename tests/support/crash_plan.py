@@ -40,6 +40,9 @@ SITUATIONS: Final = {
         env={"OPTIN_LEASE_S": "0.3"}, slow="lane.commit.transact@after:slow:500"
     ),
     "consent lags": Situation(slow="writer.transact.begin_transaction@before:slow:200"),
+    # For planted bugs: time for what should not have been counted yet to be committed.
+    "slow append": Situation(slow="append.start@before:slow:3000", by="misplaced"),
+    "slow insert": Situation(slow="metrics_streamer.insert.to_thread@before:slow:3000"),
     "no ClickHouse": Situation(env={"OPTIN_CLICKHOUSE_URL": "http://default@127.0.0.1:9/optin"}),
     "event clock": Situation(),
 }

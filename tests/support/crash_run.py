@@ -56,7 +56,17 @@ class Struck:
 class CrashRun:
     """One run over a folder. Processes are ended when the block is left."""
 
-    def __init__(self, folder: Path, servers: Servers, definitions: Path, load: SteadyLoad) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        servers: Servers,
+        definitions: Path,
+        load: SteadyLoad,
+        *,
+        bugs: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`bugs`: which planted bug the workers of a role have; `env`: added to that of all workers."""
         self.folder = folder
         self.struck: list[Struck] = []
         self.missed: list[str] = []
@@ -64,6 +74,7 @@ class CrashRun:
         self.violations: list[str] = []
         self._servers = servers
         self._load = load
+        self._bugs = dict(bugs or {})
         self._count = 0
         self._running: dict[child.Process, None] = {}
         self._env = {
@@ -77,6 +88,7 @@ class CrashRun:
             "OPTIN_CLOCK_SKEW_S": "1",
             "OPTIN_METRICS_WAIT_S": "0.3",
             "OPTIN_BAD_SHARE_MAX": "1",
+            **(env or {}),
         }
 
     def __enter__(self) -> Self:
@@ -92,13 +104,10 @@ class CrashRun:
         lines = (path.read_text().splitlines() for path in self.folder.glob("hits/*"))
         return Counter(line for file in lines for line in file)
 
-    def strike(self, strikes: Sequence[Strike], more: Mapping[str, str] | None = None) -> None:
-        """Let all strikes happen, the roles side by side; `more` is added to the workers' environment."""
+    def strike(self, strikes: Sequence[Strike]) -> None:
+        """Let all strikes happen, the roles side by side."""
         busy = set(ROLES)
-        tracks = [
-            self._track(role, [one for one in strikes if one.role == role], more or {}, busy)
-            for role in ROLES
-        ]
+        tracks = [self._track(role, [one for one in strikes if one.role == role], busy) for role in ROLES]
         while busy:
             time.sleep(LOOK_S)
             self._load.check()
@@ -110,7 +119,7 @@ class CrashRun:
     def settle(self, enough: Callable[[list[str]], bool], within_s: float = SETTLE_S_MAX) -> list[str]:
         """What is wrong once the load rests and plain workers have done all there is, or after `within_s`."""
         acknowledged = self._load.rest()
-        workers = {role: self._start(role, worker_command(role), {}) for role in ROLES}
+        workers = {role: self._start(role) for role in ROLES}
         deadline = time.monotonic() + within_s
         while True:
             found = asyncio.run(objections(self._servers.kafka_bootstrap, acknowledged))
@@ -130,11 +139,11 @@ class CrashRun:
         """Let the load go on after `settle`."""
         self._load.go_on()
 
-    def _track(self, role: str, strikes: Sequence[Strike], more: Mapping[str, str], busy: set[str]) -> Steps:
+    def _track(self, role: str, strikes: Sequence[Strike], busy: set[str]) -> Steps:
         """One role's strikes; then a plain worker, for as long as other roles need what it does."""
         for strike in strikes:
             for _ in range(TRIES_MAX):
-                ended = yield from self._one(strike, more)
+                ended = yield from self._one(strike)
                 if ended is None:
                     break
                 self.other_ends[f"{role} {ended}"] += 1
@@ -142,24 +151,23 @@ class CrashRun:
             else:
                 self.missed.append(f"{strike.fault} in {role} ({strike.situation})")
         busy.discard(role)
-        plain, _ = self._start(role, worker_command(role), {})
+        plain, _ = self._start(role)
         try:
             while True:
                 yield
         finally:
             self._end(plain)
 
-    def _one(self, strike: Strike, more: Mapping[str, str]) -> Generator[None, None, str | None]:
+    def _one(self, strike: Strike) -> Generator[None, None, str | None]:
         """Start a worker and wait for its death; None if it died where it should."""
         situation = SITUATIONS[strike.situation]
         self._count += 1
         hits = self.folder / "hits" / f"{strike.role}-{self._count}"
         hits.parent.mkdir(exist_ok=True)
-        fault = f"{strike.fault};{situation.slow}"
-        env = {**situation.env, **more, FAULT_ENV: fault, HITS_ENV: str(hits)}
-        command = child.python_module("tests.support.faulty_worker", strike.role)
+        fault = f"{situation.slow};{strike.fault}"
+        env = {**situation.env, FAULT_ENV: fault, HITS_ENV: str(hits)}
         started = time.monotonic()
-        process, log = self._start(strike.role, command, env)
+        process, log = self._start(strike.role, env)
         doing = self._doing(strike, process, log)
         try:
             while process.poll() is None and time.monotonic() - started < STRUCK_S_MAX:
@@ -177,12 +185,19 @@ class CrashRun:
         return None
 
     def _start(
-        self, role: str, command: Sequence[str], env: Mapping[str, str], instance: bool = True
+        self, role: str, env: Mapping[str, str] | None = None, *, instance: bool = True
     ) -> tuple[child.Process, Path]:
+        """Start a worker, with a fault if `env` has one; `instance`: as the one that was there before."""
+        if role in self._bugs:
+            command = child.python_module("tests.support.planted_lane", self._bugs[role], role)
+        elif env:
+            command = child.python_module("tests.support.faulty_worker", role)
+        else:
+            command = worker_command(role)
         self._count += 1
         log = self.folder / "logs" / f"{role}-{self._count}.log"
         name = {"OPTIN_INSTANCE": f"{role}-0"} if instance else {}
-        process = child.spawn(command, log=log, env={**self._env, **name, **env})
+        process = child.spawn(command, log=log, env={**self._env, **name, **(env or {})})
         self._running[process] = None
         return process, log
 
@@ -209,7 +224,7 @@ class CrashRun:
         """Another worker joins, leaves, joins, ..."""
         yield from _ready(log)
         while True:
-            joiner, its_log = self._start(role, worker_command(role), {}, instance=False)
+            joiner, its_log = self._start(role, instance=False)
             try:
                 yield from _ready(its_log)
                 yield from _seconds(JOINED_S)
@@ -261,6 +276,21 @@ def printed_twice(folder: Path) -> list[str]:
         shown = Counter(line.split('"push_id": "')[1][:36] for line in lines)
         return [f"push {push} was printed {count} times" for push, count in shown.items() if count > 1]
     return []
+
+
+class Unchanged:
+    """Whether the objections have been the same for so long that nothing is on its way any more."""
+
+    def __init__(self, for_s: float) -> None:
+        self._for_s = for_s
+        self._found: set[str] = set()
+        self._since = time.monotonic()
+
+    def __call__(self, found: list[str]) -> bool:
+        """Look at the objections of now."""
+        if set(found) != self._found:
+            self._found, self._since = set(found), time.monotonic()
+        return time.monotonic() - self._since > self._for_s
 
 
 def nothing(found: list[str]) -> bool:

@@ -173,9 +173,19 @@ def install(faults: Sequence[Fault], hits: str | None) -> None:
     sys.meta_path.insert(0, _Finder(Strikes(faults, hits)))
 
 
-if __name__ == "__main__":
+def install_from_environment() -> None:
+    """Install what `OPTIN_FAULT` and `OPTIN_FAULT_HITS` say."""
     install(read_faults(os.environ.get(FAULT_ENV, "")), os.environ.get(HITS_ENV))
+
+
+def run(role: str) -> None:
+    """Run a worker of the role in this process; returns when it was told to stop."""
     from processors.cli import main
 
-    sys.argv = ["optin", "worker", sys.argv[1]]
+    sys.argv = ["optin", "worker", role]
     main()
+
+
+if __name__ == "__main__":
+    install_from_environment()
+    run(sys.argv[1])
