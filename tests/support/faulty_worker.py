@@ -71,14 +71,15 @@ class Strikes:
     async def __call__(self, point: str, side: str, value: Any = None) -> Any:
         """The marker on one side of an await; gives `value` back."""
         self._seen[point, side] += 1
-        if self._seen[point, side] == 1:
+        number = self._seen[point, side]  # others may come by while this one dawdles
+        if number == 1:
             self._note(f"{point}@{side}")
         for fault in self._faults:
             if (fault.point, fault.side) != (point, side):
                 continue
             if fault.action == "slow":
                 await asyncio.sleep(fault.number / 1000)
-            elif fault.number == self._seen[point, side]:
+            elif fault.number == number:
                 self._note(f"strike {fault}")
                 os.kill(os.getpid(), SIGNALS[fault.action])
         return value
