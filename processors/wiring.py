@@ -136,6 +136,7 @@ def delivery(settings: Settings) -> Any:
         barrier,
         Lease(settings.lease_s, settings.clock_skew_s),
         wall_ms,
+        leaving=lambda: bool(app.rebalancing),
         by_events=by_events,
     )
     send_lane = (
@@ -180,7 +181,10 @@ def build(role: str, settings: Settings) -> Any:
 
 
 async def _folded(worker: Worker, partition: int, permissions_next: int, tokens_next: int) -> bool:
-    """Wait until consent is folded as far as permissions reach now, and both topics as far as was cited."""
+    """Wait until consent is folded as far as permissions reach now, and both topics as far as was cited.
+
+    False after `barrier_timeout_s`, and as soon as the group rebalances: until it has, nothing is folded.
+    """
     ends = await worker.watermarks.ends([(PERMISSIONS, partition)])
     targets = {
         TP(PERMISSIONS, partition): max(permissions_next, ends[PERMISSIONS, partition]),
@@ -188,7 +192,7 @@ async def _folded(worker: Worker, partition: int, permissions_next: int, tokens_
     }
     deadline = time.monotonic() + worker.settings.barrier_timeout_s
     while any(worker.app.consumer.reached(tp) < target for tp, target in targets.items()):
-        if time.monotonic() > deadline:
-            return False
         await asyncio.sleep(BARRIER_POLL_S)
+        if worker.app.rebalancing or time.monotonic() > deadline:
+            return False
     return True

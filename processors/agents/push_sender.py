@@ -74,15 +74,20 @@ class PushSenderHandler:
         lease: Lease,
         wall_ms: Callable[[], int],
         *,
+        leaving: Callable[[], bool] = lambda: False,
         by_events: bool = False,
     ) -> None:
-        """`by_events`: outcomes are dated by their attempt, not by when they came in."""
+        """`leaving()`: the group rebalances, so consent is folded no further until it is over.
+
+        `by_events`: outcomes are dated by their attempt, not by when they came in.
+        """
         self._sender = sender
         self._policy = policy
         self._reach_of = reach_of
         self._barrier = barrier
         self._lease = lease
         self._wall_ms = wall_ms
+        self._leaving = leaving
         self._by_events = by_events
         self._lease_started: dict[int, float] = {}
 
@@ -155,6 +160,10 @@ class PushSenderHandler:
             self._lease_started[partition] = time.monotonic()
             sends = [ready.decision for ready in effects]
             while not await self._fold_consent(partition, sends):
+                if self._leaving():
+                    # This barrier can't be passed any more, and the whole group waits for us: nothing was
+                    # handed over, so nothing will be.
+                    return [(dataclasses.replace(ready, attempt=ATTEMPTS_MAX), None) for ready in effects]
                 self._lease_started[partition] = time.monotonic()
             return [(ready, None) for ready in effects]
         try:
