@@ -12,7 +12,7 @@ import base64
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self
@@ -86,7 +86,8 @@ class EmbeddedKafka:
 
     `port` and `controller_port` 0: chosen free and remembered in the folder, so that a restart is
     found at the same address; once started, an object keeps to its ports. Usable as a context manager.
-    The broker is killed when the thread that called `start` ends (see `connectors.leash`).
+    `more_settings` count before `SETTINGS`: with them, and one `cluster_id` for all, it is one of several
+    nodes. The broker is killed when the thread that called `start` ends (see `connectors.leash`).
     """
 
     def __init__(
@@ -97,10 +98,16 @@ class EmbeddedKafka:
         progress: Callable[[str], None] = lambda _: None,
         log: Path | None = None,
         jvm_flags: Sequence[str] = (),
+        more_settings: Mapping[str, object] | None = None,
+        cluster_id: str = "",
+        heap_mb: int = HEAP_MB,
     ) -> None:
         self.data = data.resolve()
         self.log = log or self.data / "kafka.log"
         self._jvm_flags = tuple(jvm_flags)
+        self._more_settings = dict(more_settings or {})
+        self._cluster_id = cluster_id
+        self._heap_mb = heap_mb
         self._asked = _Ports(port, controller_port)  # 0: any
         self._ports: _Ports | None = None
         self._progress = progress
@@ -144,7 +151,7 @@ class EmbeddedKafka:
             self._process = child.spawn(
                 [
                     runtime.java,
-                    *fast_start.flags(runtime, HEAP_MB),
+                    *fast_start.flags(runtime, self._heap_mb),
                     *self._jvm_flags,
                     *("-cp", runtime.classpath, "kafka.Kafka", str(self._settings_file)),
                 ],
@@ -191,7 +198,7 @@ class EmbeddedKafka:
         child.write_atomically(file, msgspec.json.encode(self._ports))
         settings = SETTINGS.format(
             host=HOST, port=broker, controller_port=controller, log_dir=self.data / "log"
-        )
+        ) + "".join(f"{name}={value}\n" for name, value in self._more_settings.items())
         child.write_atomically(self._settings_file, settings.encode())
 
     def _format(self, runtime: jars.Runtime) -> None:
@@ -199,11 +206,11 @@ class EmbeddedKafka:
         if (self.data / "log" / "meta.properties").exists():
             return
         # The leading letter keeps the id from looking like an option.
-        cluster = "K" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:21]
+        made = "K" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:21]
         done = subprocess.run(  # noqa: S603 - our own JRE, no shell
             [
-                *(runtime.java, *fast_start.flags(runtime, HEAP_MB), "-cp", runtime.classpath),
-                *("kafka.tools.StorageTool", "format", "--cluster-id", cluster),
+                *(runtime.java, *fast_start.flags(runtime, self._heap_mb), "-cp", runtime.classpath),
+                *("kafka.tools.StorageTool", "format", "--cluster-id", self._cluster_id or made),
                 *("--config", str(self._settings_file), "--ignore-formatted"),
             ],
             capture_output=True,
