@@ -6,17 +6,23 @@ Made from a seed; times are the wall clock's, as an app backend's are. All of it
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from connectors.errors import OptinError
 from connectors.kafka.publish import FactPublisher
 from ledger import facts as f
 from processors.wall_clock import wall_ms
 
 BATCH: Final = 50
 PAUSE_S: Final = 0.05
+AGAIN_S: Final = 1.0
+FAILURES_MAX: Final = 200
+"""Batches that may fail before the load gives up; one fails in a broker's outage now and then."""
 
 POLICY: Final = """\
 name: load
@@ -45,52 +51,68 @@ def definitions(folder: Path, wait: str = "2s") -> Path:
 def facts(seed: int, count: int, people: int) -> list[f.SubjectFact]:
     """`count` facts about `people` persons; their times are set when they are published."""
     draw = random.Random(seed)
-    made: list[f.SubjectFact] = []
-    for number in range(count):
-        person = draw.randrange(people)
-        envelope: dict[str, Any] = {
-            "event_id": f"load-{seed}-{number}",
-            "app": "shop",
-            "occurred_at": 0,
-            "source": draw.choice(["device", "device", "device", "server", "import"]),
-            "subject": f"load-{person}",
-        }
-        here: dict[str, Any] = {"installation": f"phone-{person}"}
-        match draw.randrange(12):
-            case 0:
-                made.append(f.InstallationSeen(**envelope, **here, platform="ios", time_zone="Europe/Berlin"))
-            case 1 | 2 | 3:
-                made.append(f.PermissionGranted(**envelope, **here, level="authorized"))
-            case 4:
-                made.append(f.PermissionRevoked(**envelope, **here, cause="os_settings"))
-            case 5 | 6:
-                token = f"token-{person}-{draw.randrange(2)}"
-                made.append(f.TokenRegistered(**envelope, **here, provider="console", token=token))
-            case 7:
-                made.append(
-                    f.FrequencyChosen(**envelope, max_pushes=draw.randrange(4), window="rolling_week")
-                )
-            case 8:
-                kind = draw.choice([f.MarketingPaused, f.MarketingResumed])
-                made.append(kind(**envelope))
-            case 9:
-                item = f"item-{draw.randrange(3)}"
-                made.append(f.OrderPlaced(**envelope, order_id=f"o-{number}", items=(item,)))
-            case _:
-                item = f"item-{draw.randrange(3)}"
-                made.append(f.CartUpdated(**envelope, **here, item=item, change="added"))
-    return made
+    return [fact(draw, seed, number, draw.randrange(people)) for number in range(count)]
+
+
+def passing(seed: int, at_once: int, each: int) -> Iterator[f.SubjectFact]:
+    """Facts without an end about `at_once` persons at a time, some `each` of everyone, who then gives way.
+
+    So caps are reached, and there are always people left whom they do not hold back.
+    """
+    draw = random.Random(seed)
+    for number in itertools.count():
+        yield fact(draw, seed, number, number // each + draw.randrange(at_once))
+
+
+def fact(draw: random.Random, seed: int, number: int, person: int) -> f.SubjectFact:
+    """One fact about a person, without its time."""
+    envelope: dict[str, Any] = {
+        "event_id": f"load-{seed}-{number}",
+        "app": "shop",
+        "occurred_at": 0,
+        "source": draw.choice(["device", "device", "device", "server", "import"]),
+        "subject": f"load-{person}",
+    }
+    here: dict[str, Any] = {"installation": f"phone-{person}"}
+    match draw.randrange(12):
+        case 0:
+            return f.InstallationSeen(**envelope, **here, platform="ios", time_zone="Europe/Berlin")
+        case 1 | 2 | 3:
+            return f.PermissionGranted(**envelope, **here, level="authorized")
+        case 4:
+            return f.PermissionRevoked(**envelope, **here, cause="os_settings")
+        case 5 | 6:
+            token = f"token-{person}-{draw.randrange(2)}"
+            return f.TokenRegistered(**envelope, **here, provider="console", token=token)
+        case 7:
+            return f.FrequencyChosen(**envelope, max_pushes=draw.randrange(4), window="rolling_week")
+        case 8:
+            kinds: list[type[f.SubjectFact]] = [f.MarketingPaused, f.MarketingResumed]
+            return draw.choice(kinds)(**envelope)
+        case 9:
+            item = f"item-{draw.randrange(3)}"
+            return f.OrderPlaced(**envelope, order_id=f"o-{number}", items=(item,))
+        case _:
+            item = f"item-{draw.randrange(3)}"
+            return f.CartUpdated(**envelope, **here, item=item, change="added")
 
 
 class Load(threading.Thread):
-    """Publishes facts in the background; `acknowledged` holds the ids that Kafka confirmed."""
+    """Publishes facts in the background; `acknowledged` holds the ids that Kafka confirmed.
 
-    def __init__(self, bootstrap: str, made: list[f.SubjectFact]) -> None:
+    A batch that Kafka did not take is published again, as a backend would do it: the same facts, with the
+    same times, by a new producer. `rate`: facts a second at most.
+    """
+
+    def __init__(self, bootstrap: str, made: Iterable[f.SubjectFact], rate: float = BATCH / PAUSE_S) -> None:
         super().__init__(name="load", daemon=True)
         self.acknowledged: set[str] = set()
         self.failure: BaseException | None = None
+        self.failed_batches = 0
         self._where = bootstrap
-        self._made = made
+        self._made = iter(made)
+        self._pause_s = BATCH / rate
+        self._enough = threading.Event()
 
     def run(self) -> None:
         """Publish everything, in small batches."""
@@ -98,6 +120,11 @@ class Load(threading.Thread):
             asyncio.run(self._publish())
         except BaseException as failure:  # noqa: BLE001 - told by `finish`, in the test's thread
             self.failure = failure
+
+    def stop(self) -> frozenset[str]:
+        """Publish no more than the batch at hand; the acknowledged ids."""
+        self._enough.set()
+        return self.finish()
 
     def finish(self) -> frozenset[str]:
         """Wait for the end; the acknowledged ids."""
@@ -107,13 +134,29 @@ class Load(threading.Thread):
         return frozenset(self.acknowledged)
 
     async def _publish(self) -> None:
-        async with FactPublisher(self._where) as publisher:
-            for begin in range(0, len(self._made), BATCH):
-                now = wall_ms()
-                batch = [dated(fact, now) for fact in self._made[begin : begin + BATCH]]
-                await publisher.publish(batch)
-                self.acknowledged |= {fact.event_id for fact in batch}
-                await asyncio.sleep(PAUSE_S)
+        left: list[f.SubjectFact] = []
+        while True:
+            try:
+                async with FactPublisher(self._where) as publisher:
+                    while True:
+                        left = left or self._batch()
+                        if not left:
+                            return
+                        await publisher.publish(left)
+                        self.acknowledged |= {fact.event_id for fact in left}
+                        left = []
+                        await asyncio.sleep(self._pause_s)
+            except OptinError:
+                self.failed_batches += 1
+                if self.failed_batches > FAILURES_MAX:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+
+    def _batch(self) -> list[f.SubjectFact]:
+        if self._enough.is_set():
+            return []
+        now = wall_ms()
+        return [dated(fact, now) for fact in itertools.islice(self._made, BATCH)]
 
 
 def dated(fact: f.SubjectFact, at: int) -> f.SubjectFact:

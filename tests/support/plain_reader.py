@@ -30,10 +30,10 @@ def decode(value: bytes) -> tuple[str, dict[str, Any]] | None:
     return name, fields
 
 
-async def read(bootstrap: str, topic: str) -> list[Any]:
+async def read(bootstrap: str, topic: str, isolation_level: str = "read_committed") -> list[Any]:
     """All committed records of a topic, partition by partition in offset order."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, isolation_level="read_committed"
+        bootstrap_servers=bootstrap, enable_auto_commit=False, isolation_level=isolation_level
     )
     await consumer.start()
     try:
