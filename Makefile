@@ -87,12 +87,12 @@ print-checks:
 	@echo $(CHECKS)
 
 .PHONY: chaos-short
-chaos-short: setup-dev ## Kill and freeze processes mid-work, a few times; part of `make test`
+chaos-short: setup-dev ## Kill and freeze workers and Kafka nodes under load, a few times; part of `make test`
 	.venv/bin/pytest tests/integration/test_crashes.py $(ARGS)
 
 .PHONY: chaos
-chaos: setup-dev ## Kill and freeze processes mid-work, many times
-	OPTIN_TEST_LONG=1 .venv/bin/pytest tests/integration/test_crashes.py $(ARGS)
+chaos: setup-dev ## The same for half an hour (CHAOS_SEED, CHAOS_FAULTS, CHAOS_MINUTES, CHAOS_RATE)
+	.venv/bin/python -m tests.chaos
 
 .PHONY: crash-points
 crash-points: setup-dev ## Kill a worker at every place where it can stand still, before it and after it

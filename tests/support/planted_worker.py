@@ -1,15 +1,18 @@
-"""A worker with a planted bug, to see that the oracle catches it: `python planted_worker.py BUG ROLE`."""
+"""A worker with planted bugs, to see that they are caught: `python planted_worker.py BUG+BUG ROLE`."""
 
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
 from connectors import codec
-from ledger import consent, consent_fold
+from connectors.push.console import ConsoleSender
+from ledger import consent, consent_fold, gate
 from ledger import facts as f
 from processors.agents.subject_rows import SubjectHandler
+from processors.lane.writer import TransactionalWriter
 from processors.topic_names import DECISIONS
 
 EVERY: Final = 40
@@ -50,15 +53,52 @@ def ignore_revocations() -> None:
     consent_fold.evolve = evolve  # type: ignore[attr-defined, assignment]
 
 
+def ignore_caps() -> None:
+    """Neither the policy's caps nor the subject's own count."""
+    for name in ("frequency_policy", "frequency_choice"):
+        gate.CHECKS[name] = lambda _: (True, "")
+
+
+def double_pushes() -> None:
+    """Every set of pushes is handed over twice."""
+    honest = ConsoleSender.send
+
+    async def send(self: Any, pushes: Any) -> Any:
+        await honest(self, pushes)
+        return await honest(self, pushes)
+
+    ConsoleSender.send = send  # type: ignore[method-assign]
+
+
+def fence_nobody() -> None:
+    """Every process writes under transactional ids of its own, so nobody's transactions are ended."""
+    honest = TransactionalWriter.__init__
+
+    def init(self: Any, bootstrap: str, prefix: str, timeout_s: float) -> None:
+        honest(self, bootstrap, f"{prefix}-{uuid.uuid4()}", timeout_s)
+
+    TransactionalWriter.__init__ = init  # type: ignore[method-assign]
+
+
 BUGS: Final[dict[str, Callable[[], None]]] = {
     "dropped_fact": drop_facts,
     "doubled_decision": double_decisions,
     "ignored_revocation": ignore_revocations,
+    "ignored_cap": ignore_caps,
+    "doubled_push": double_pushes,
+    "unfenced": fence_nobody,
 }
+
+
+def plant(bugs: str) -> None:
+    """Plant bugs by name, `+` between them."""
+    for bug in bugs.split("+"):
+        BUGS[bug]()
+
 
 if __name__ == "__main__":
     from processors.cli import main
 
-    BUGS[sys.argv[1]]()
+    plant(sys.argv[1])
     sys.argv = ["optin", "worker", sys.argv[2]]
     main()
