@@ -1,4 +1,4 @@
-"""push_sender when its lease ran out before the hand-over, as after a freeze."""
+"""What push_sender does when its lease ran out before the hand-over, as after a freeze."""
 
 from __future__ import annotations
 
