@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Final
 
 import typer
 
 from connectors.errors import Misconfigured
 from processors.logs import set_up
+
+log = logging.getLogger(__name__)
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -33,6 +36,7 @@ def worker(
         raise Misconfigured(f"--log-level is one of {', '.join(LEVELS)}, not {log_level}")
     set_up(log_level)
     app = build(role, read_settings())
+    log.info("starting a worker of %s", role)
     faust.Worker(
         app, loglevel=None, redirect_stdouts=False, quiet=True, override_logging=False
     ).execute_from_commandline()
