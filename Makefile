@@ -99,8 +99,18 @@ crash-points: setup-dev ## Kill a worker at every place where it can stand still
 	OPTIN_TEST_LONG=1 .venv/bin/pytest -s tests/integration/test_crash_points.py $(ARGS)
 
 .PHONY: bench
-bench: setup ## Measure throughput and latency on this machine
+bench: setup-dev ## Measure us beside stock Faust and a plain loop (ARGS="consent raw_c" picks some)
 	.venv/bin/optin bench $(ARGS)
+
+.PHONY: flame
+flame: setup-dev ## Draw where the consent role's time goes: docs/flame-consent.svg
+	mkdir -p build
+	.venv/bin/python -m processors.benchmarks.flame docs/flame-consent.svg build/costs.json
+
+.PHONY: bench-docs
+bench-docs: flame ## Measure everything and write docs/benchmarks.md (a quiet machine, please)
+	.venv/bin/optin bench --json $(ARGS) > build/bench.json
+	.venv/bin/python -m processors.benchmarks.page build/bench.json build/costs.json
 
 .PHONY: docs
 docs: setup ## Write the reference pages again from the tables in code
