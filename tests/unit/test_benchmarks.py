@@ -252,6 +252,12 @@ class TestCosts:
 
         assert flame.costs(folded) == {"fold it": 0.75, "Faust": 0.25}
 
+    def test_a_waiting_thread_costs_nothing(self) -> None:
+        """The sampler takes some waits for work."""
+        waiting = "run (/x/asyncio/base_events.py:1);select (/x/selectors.py:468) 9"
+
+        assert flame.costs([waiting, "a (/x/ledger/consent.py:1) 1"]) == {"fold it": 1.0}
+
 
 def test_a_pinned_program_has_the_cores_it_was_given() -> None:
     """From its first instruction, so that all of its threads have them."""
