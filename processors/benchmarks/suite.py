@@ -183,6 +183,6 @@ def median(rounds: Sequence[Figures]) -> Figures:
     return {**ordered[(len(ordered) - 1) // 2], "rounds": [figures["events_s"] for figures in rounds]}
 
 
-def with_circumstances(results: Results, before: Figures, command: str) -> Results:
-    """The results with the machine as it was before the run, the commit and the command."""
-    return {**results, "machine": before, "commit": machine.commit(), "command": command}
+def circumstances(command: str) -> Results:
+    """The machine, the commit and the command; to be asked for before the run, which brings load."""
+    return {"machine": machine.describe(), "commit": machine.commit(), "command": command}

@@ -30,7 +30,7 @@ def bench(
     error). Absolute figures depend on the machine and on what else it does; compare ratios of one run.
     docs/benchmarks.md tells what each name means.
     """
-    from processors.benchmarks import machine, page, suite
+    from processors.benchmarks import page, suite
     from processors.benchmarks.arena import Arena
     from processors.benchmarks.sizes import FULL, QUICK
 
@@ -39,14 +39,14 @@ def bench(
     sizes = dataclasses.replace(
         QUICK if quick else FULL, **{name: value for name, value in given.items() if value is not None}
     )
-    before = machine.describe()
+    circumstances = suite.circumstances(shlex.join(["optin", *sys.argv[1:]]))
     with (
         report.progress() as progress,
         tempfile.TemporaryDirectory(prefix="optin-bench-") as folder,
         Arena(Path(folder), progress) as arena,
     ):
         measured = suite.run(arena, sizes, names)
-    results = suite.with_circumstances(measured, before, shlex.join(["optin", *sys.argv[1:]]))
+    results = {**measured, **circumstances}
     if as_json:
         typer.echo(json.dumps(results))
         return
