@@ -9,6 +9,8 @@ import faust
 import mode
 
 from processors.lane import transport
+from processors.lane.heartbeat import Heartbeat
+from processors.lane.probe import UNMEASURED, Probe
 from processors.lane.recovery import LaneTableManager
 from processors.lane.transport import ChunkStream, Fetch, RawSchema
 
@@ -27,6 +29,7 @@ def lane_app(
     instance: str | None,
     fetch: Fetch,
     from_beginning: bool = False,
+    probe: Probe = UNMEASURED,
 ) -> Any:
     """Create the app of one worker. `instance` makes its membership static (restarts move nothing).
 
@@ -62,8 +65,10 @@ def lane_app(
     )
     app.lane_fetch = fetch
     app.lane_from_beginning = from_beginning
+    app.lane_probe = probe
     app.lane_waits_outside = lambda: False  # an agent that waits for another system replaces it
     app.finalize()
+    app.add_dependency(Heartbeat(probe))
     return app
 
 

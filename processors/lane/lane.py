@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
@@ -19,6 +20,7 @@ from faust.types import TP
 
 from processors.lane.changelog import Watermarks
 from processors.lane.merge import Head, Merge, RecordedEnds
+from processors.lane.probe import UNMEASURED, Probe
 from processors.lane.table import LaneTable
 from processors.lane.transaction import Transaction
 from processors.lane.writer import TransactionalWriter
@@ -96,6 +98,7 @@ class Lane:
         merge_records: int = 2_000,
         real_timers: bool = False,
         prepare: Prepare | None = None,
+        probe: Probe = UNMEASURED,
     ) -> None:
         """`clock` gives wall time in ms. With `ends` the lane runs by the event clock instead.
 
@@ -109,6 +112,7 @@ class Lane:
         self.bootstrap = bootstrap
         self.hooks = Hooks()
         self.folded = 0
+        self.probe = probe
         self._watermarks = watermarks
         self._clock = clock
         self._ends = ends
@@ -219,17 +223,20 @@ class Lane:
         return 0.0 if runner.chunks else pause
 
     async def _fold_chunks(self, partition: int, chunks: Sequence[Any]) -> None:
-        read = []
+        read, spent_s = [], 0.0
         for chunk in chunks:
             handler = self._handlers[chunk.topic]
             if not await self._prepared(chunk):
                 return
+            began = time.perf_counter()
             items = [handler.read(record)[1] for record in chunk.value]
+            spent_s += time.perf_counter() - began
             if self.hooks.before is not None:
                 while not await self.hooks.before(partition, items):
                     if not self._open:
                         return
             read.append((chunk, handler, items))
+        began = time.perf_counter()
         transaction = Transaction(self.table, partition, self._clock())
         for chunk, handler, items in read:
             start = transaction.next.get(chunk.topic, chunk.key)
@@ -239,6 +246,8 @@ class Lane:
             for item in items:
                 handler.fold(item, transaction)
             transaction.folded += len(items)
+        spent_s += time.perf_counter() - began
+        self.probe.folded(self.name, [len(items) for _, _, items in read], spent_s)
         await self._commit(transaction)
         for chunk in chunks:
             self.app.consumer.finish(chunk)
@@ -273,6 +282,7 @@ class Lane:
     # The event clock: everything in the order in which it happened, dues between facts.
 
     async def _turn_by_events(self, partition: int, runner: Runner, merge: Merge) -> float:
+        began, sizes = time.perf_counter(), [len(chunk.value) for chunk in runner.chunks]
         while runner.chunks:
             chunk = runner.chunks.popleft()
             handler = self._handlers[chunk.topic]
@@ -291,6 +301,8 @@ class Lane:
                 return 60.0
             transaction.done = False  # an input was extended after all
         blocked = self._merge(transaction, merge)
+        if sizes or transaction.folded:
+            self.probe.folded(self.name, sizes, time.perf_counter() - began)
         if transaction.folded or transaction.done:
             await self._commit(transaction)
             self._finish_folded(runner, transaction)
@@ -352,9 +364,13 @@ class Lane:
         """Write, apply, then do what was asked for after the commit, each round in its transaction."""
         partition = transaction.partition
         while True:
+            began = time.perf_counter()
             await self.writer.transact(partition, transaction.writes())
             self.table.apply(partition, transaction.rows, transaction.position())
             self.folded += transaction.folded
+            self.probe.committed(self.name, transaction.folded, time.perf_counter() - began)
+            for tell in transaction.durable:
+                tell()
             effects = transaction.effects
             if not effects or self.hooks.after is None or self.hooks.conclude is None:
                 return

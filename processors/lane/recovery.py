@@ -43,6 +43,7 @@ class LaneRecovery(Recovery):
     async def _resume_streams(self, generation_id: int = 0) -> None:
         app, consumer, revocations = self.app, self.app.consumer, self._revocations
         assignment = consumer.assignment()
+        app.lane_probe.recovering()
 
         def overtaken() -> bool:
             return bool(consumer.revocations != revocations or self.should_stop)
@@ -67,6 +68,7 @@ class LaneRecovery(Recovery):
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
+        app.lane_probe.ready()
         log.info("ready: generation %d, %d partitions", generation_id, len(assignment))
 
 
@@ -96,13 +98,15 @@ async def assign(lane: Lane, partitions: set[int], overtaken: Any) -> None:
     for partition in fresh:
         table.rebuild_timers(partition)
     table.recovered |= fresh
+    read = time.monotonic()
+    lane.probe.recovered(lane.name, count, claimed - started, read - claimed)
     log.info(
         "recovered %s: partitions %s, %d records, claim %.2f s, read %.2f s",
         table.changelog,
         sorted(fresh),
         count,
         claimed - started,
-        time.monotonic() - claimed,
+        read - claimed,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from processors.lane import position as positions
@@ -27,6 +28,7 @@ class Transaction:
         self.rows: dict[bytes, Any] = {}
         self.outputs: dict[str, list[tuple[bytes | None, bytes | None]]] = {}
         self.effects: list[Any] = []
+        self.durable: list[Callable[[], None]] = []
         self.done = start.done
         self.folded = 0
 
@@ -49,6 +51,10 @@ class Transaction:
     def effect(self, effect: Any) -> None:
         """Ask for something to be done after the commit (a network call)."""
         self.effects.append(effect)
+
+    def once_durable(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called right after the commit: for counts of what is rare. It must not raise."""
+        self.durable.append(tell)
 
     def advance(self, topic: str, first: int, following: int) -> None:
         """Note that `topic` was folded from `first` up to (not including) `following`."""

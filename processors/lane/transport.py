@@ -78,13 +78,18 @@ class LaneThread(driver.AIOKafkaConsumerThread):
 
         return await self.call_thread(both)
 
-    async def check_coordinator(self) -> None:
-        """Raise what aiokafka parks for its own `getmany`, which Faust never calls."""
+    async def check_coordinator(self) -> bool:
+        """Raise what aiokafka parks for its own `getmany`, which Faust never calls.
 
-        async def check() -> None:
-            self._ensure_consumer()._coordinator.check_errors()
+        Returns whether a coordinator is known: it is not from a missed answer until it is found again.
+        """
 
-        await self.call_thread(check)
+        async def check() -> bool:
+            coordinator = self._ensure_consumer()._coordinator
+            coordinator.check_errors()
+            return coordinator.coordinator_id is not None
+
+        return await self.call_thread(check)
 
     async def seek_to(self, offsets: Mapping[TP, int]) -> None:
         """Seek owned partitions, inside the thread whose fetcher iterates over them."""
@@ -187,6 +192,7 @@ class LaneConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Count revocations, so that a recovery knows when it was overtaken by one."""
         self.revocations += 1
+        self.app.lane_probe.revoked()
         await super().on_partitions_revoked(revoked)
 
     # Where we stand.

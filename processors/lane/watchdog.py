@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from mode import Service
 
 from processors.lane.changelog import Watermarks
+from processors.lane.probe import Look
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,13 @@ class Watchdog(Service):
             consumer = self._app.consumer
             try:
                 async with asyncio.timeout(ANSWER_S_MAX):
-                    await consumer._thread.check_coordinator()
-                    lag = await self._lag(consumer)
+                    coordinator_known = await consumer._thread.check_coordinator()
+                    lags = await self._lags(consumer)
+                    lag = sum(lags.values())
             except TimeoutError:
                 # The broker does not answer: that is not our stall, and a restart would not mend it.
                 log.warning("the broker does not answer")
+                self._app.lane_probe.broker_silent()
                 since = time.monotonic()
                 continue
             except Exception as error:  # noqa: BLE001 - whatever aiokafka parked there is fatal
@@ -54,6 +57,13 @@ class Watchdog(Service):
                 progress, since = now, time.monotonic()
             elif time.monotonic() - since > self._stalled_s_max:
                 self._end(f"lag {lag}, rebalancing {self._app.rebalancing}, and no progress")
+            self._tell(lags, time.monotonic() - since, coordinator_known=coordinator_known)
+
+    def _tell(self, lags: dict[tuple[str, int], int], idle_s: float, *, coordinator_known: bool) -> None:
+        owned = {lane.name: lane.table.partitions.values() for lane in self._app.tables.lanes}
+        rows = {name: sum(len(p.rows) for p in partitions) for name, partitions in owned.items()}
+        timers = {name: sum(len(p.timers) for p in partitions) for name, partitions in owned.items()}
+        self._app.lane_probe.looked(Look(lags, idle_s, coordinator_known, rows, timers))
 
     def _progress(self, consumer: Any) -> Any:
         lanes = self._app.tables.lanes
@@ -65,20 +75,12 @@ class Watchdog(Service):
             sum(len(p.rows) for lane in lanes for p in lane.table.partitions.values()),
         )
 
-    async def _lag(self, consumer: Any) -> int:
-        tps = [(tp.topic, tp.partition) for tp in consumer.assignment()]
-        if not tps:
-            return 0
-        ends = await self._watermarks.ends(tps)
-        return sum(max(0, end - consumer.reached(tp)) for tp, end in _by_tp(ends).items())
+    async def _lags(self, consumer: Any) -> dict[tuple[str, int], int]:
+        owned = {(tp.topic, tp.partition): tp for tp in consumer.assignment()}
+        ends = await self._watermarks.ends(owned) if owned else {}
+        return {place: max(0, end - consumer.reached(owned[place])) for place, end in ends.items()}
 
     def _end(self, reason: str) -> NoReturn:
         log.critical("ending this process: %s", reason)
         logging.shutdown()
         os._exit(EXIT_STALLED)
-
-
-def _by_tp(ends: dict[tuple[str, int], int]) -> dict[Any, int]:
-    from faust.types import TP
-
-    return {TP(topic, partition): end for (topic, partition), end in ends.items()}
