@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     metrics_rows_max: int = Field(50_000, ge=1, description="rows of one ClickHouse insert")
     metrics_wait_s: float = Field(1.0, gt=0, description="longest time a fact waits for its insert")
     metrics_from_beginning: bool = Field(False, description="read everything again from offset 0")
+    metrics_port: int = Field(
+        0, ge=0, le=PORT_MAX, description="port of /metrics, /healthz and /readyz; nothing is measured with 0"
+    )
+    metrics_host: str = Field("127.0.0.1", description="address it listens on; 0.0.0.0 for all")
 
     @field_validator("kafka_bootstrap")
     @classmethod

@@ -32,6 +32,8 @@ from processors.lane.watchdog import Watchdog
 from processors.lane.writer import TransactionalWriter
 from processors.registry_framing import writer_schemas
 from processors.settings import Settings
+from processors.telemetry import catalogue as measured
+from processors.telemetry.telemetry import Telemetry
 from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, PERMISSIONS, SENDS_CHANGELOG, TOKENS
 from processors.wall_clock import wall_ms
 
@@ -41,9 +43,10 @@ BARRIER_POLL_S: Final = 0.01
 class Worker:
     """The parts that every role's worker has."""
 
-    def __init__(self, role: str, settings: Settings) -> None:
+    def __init__(self, role: str, settings: Settings, telemetry: Telemetry) -> None:
         self.role = role
         self.settings = settings
+        self.telemetry = telemetry
         self.app = lane_app(
             f"optin.{role}",
             settings.kafka_bootstrap,
@@ -51,6 +54,7 @@ class Worker:
             instance=settings.instance,
             fetch=Fetch(chunk_records=settings.chunk_records, window_chunks=settings.window_chunks),
             from_beginning=role == "metrics" and settings.metrics_from_beginning,
+            probe=telemetry.probe,
         )
         self.watermarks = Watermarks(settings.kafka_bootstrap)
         self.ends = RecordedEnds(settings.ends_file) if settings.clock == "event" else None
@@ -66,6 +70,11 @@ class Worker:
 
             def __init__(self, **kwargs: Any) -> None:
                 super().__init__(app, watermarks, stalled, **kwargs)
+
+        async def stopping(*_: Any, **__: Any) -> None:
+            telemetry.health.enter("stopping")
+
+        app.on_before_shutdown.connect(stopping, weak=False)
 
     def lane(self, name: str, changelog: str, rows: RowCodec, *, real_timers: bool = False) -> Lane:
         """A lane of this role, with its own table and transactional ids."""
@@ -84,28 +93,31 @@ class Worker:
             merge_records=settings.merge_records,
             real_timers=real_timers,
             prepare=self.prepare,
+            probe=self.telemetry.probe,
         )
 
 
-def journeys(settings: Settings) -> Any:
+def journeys(settings: Settings, telemetry: Telemetry) -> Any:
     """consent_projector and journey_runner over one row per subject.
 
     Publishes its definitions first: whatever a decision or an open instance cites can be read by everybody.
     """
     definitions = asyncio.run(publish_definitions(settings.kafka_bootstrap, settings.definitions))
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
-    worker = Worker("journeys", settings)
+    worker = Worker("journeys", settings, telemetry)
     lane = worker.lane("subjects", JOURNEYS_CHANGELOG, subject_rows.ROWS)
     reappend = None
     if settings.clock == "wall":
         reappend = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER).append
-    handler = SubjectHandler(definitions, zone_table(), partitions, reappend, settings.bad_share_max)
+    handler = SubjectHandler(
+        definitions, zone_table(), partitions, reappend, settings.bad_share_max, telemetry.meters
+    )
     consent_projector(worker.app, lane, handler)
     journey_runner(worker.app, lane, handler)
     return worker.app
 
 
-def delivery(settings: Settings) -> Any:
+def delivery(settings: Settings, telemetry: Telemetry) -> Any:
     """Its own consent_projector, and push_sender.
 
     By the wall clock they are two lanes, so that a slow provider never delays a revocation. By the event
@@ -113,10 +125,10 @@ def delivery(settings: Settings) -> Any:
     """
     definitions = asyncio.run(definitions_in_force(settings.kafka_bootstrap, settings.definitions))
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
-    worker = Worker("delivery", settings)
+    worker = Worker("delivery", settings, telemetry)
     app = worker.app
     consent_lane = worker.lane("consent", CONSENT_CHANGELOG, reach_rows.ROWS, real_timers=True)
-    consent_projector(app, consent_lane, ReachHandler(partitions))
+    consent_projector(app, consent_lane, ReachHandler(partitions, telemetry.meters))
     by_events = settings.clock == "event"
 
     def reach_of(key: bytes, transaction: Any) -> Any:
@@ -127,7 +139,12 @@ def delivery(settings: Settings) -> Any:
     async def barrier(partition: int, permissions_next: int, tokens_next: int) -> bool:
         if by_events:
             return True
-        return await _folded(worker, partition, permissions_next, tokens_next)
+        began = time.monotonic()
+        folded = await _folded(worker, partition, permissions_next, tokens_next)
+        telemetry.meters.observe(measured.BARRIER, time.monotonic() - began)
+        if not folded:
+            telemetry.meters.add(measured.BARRIER_TIMEOUTS)
+        return folded
 
     handler = PushSenderHandler(
         ConsoleSender(settings.pushes_file),
@@ -138,6 +155,7 @@ def delivery(settings: Settings) -> Any:
         wall_ms,
         leaving=lambda: bool(app.rebalancing),
         by_events=by_events,
+        meters=telemetry.meters,
     )
     send_lane = (
         consent_lane
@@ -148,11 +166,11 @@ def delivery(settings: Settings) -> Any:
     return app
 
 
-def metrics(settings: Settings) -> Any:
+def metrics(settings: Settings, telemetry: Telemetry) -> Any:
     """metrics_streamer into ClickHouse."""
     from connectors.clickhouse.sink import FactSink
 
-    worker = Worker("metrics", settings)
+    worker = Worker("metrics", settings, telemetry)
     sink = FactSink(settings.clickhouse_url.get_secret_value())
     streamer = MetricsStreamer(
         worker.app,
@@ -160,12 +178,14 @@ def metrics(settings: Settings) -> Any:
         settings.metrics_rows_max,
         settings.metrics_wait_s,
         prepare=worker.prepare,
+        meters=telemetry.meters,
     )
+    telemetry.health.unready_while("clickhouse_refuses", streamer.refused_long)
     metrics_streamer(worker.app, streamer)
     return worker.app
 
 
-ROLES: Final[dict[str, Callable[[Settings], Any]]] = {
+ROLES: Final[dict[str, Callable[[Settings, Telemetry], Any]]] = {
     "journeys": journeys,
     "delivery": delivery,
     "metrics": metrics,
@@ -177,7 +197,9 @@ def build(role: str, settings: Settings) -> Any:
     """The Faust app of a role's worker. Raises `Misconfigured` for an unknown role."""
     if role not in ROLES:
         raise Misconfigured(f"{role} is no role; the roles are {', '.join(ROLES)}")
-    return ROLES[role](settings)
+    # Before anything else, so that it can be asked what a worker waits for that does not come up.
+    telemetry = Telemetry(role, settings)
+    return ROLES[role](settings, telemetry)
 
 
 async def _folded(worker: Worker, partition: int, permissions_next: int, tokens_next: int) -> bool:

@@ -19,6 +19,8 @@ from ledger.facts import Fact
 from processors.agents import intake
 from processors.lane.app import raw_topic
 from processors.lane.lane import Prepare
+from processors.telemetry import catalogue as c
+from processors.telemetry.meters import FORGETFUL, Meters
 from processors.topic_names import ACTIVITY, DEAD_LETTERS, DECISIONS, DELIVERIES, PERMISSIONS, TOKENS
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ TOPICS: Final = (PERMISSIONS, TOKENS, ACTIVITY, DECISIONS, DELIVERIES, DEAD_LETT
 BACKOFF_S: Final = 0.5
 BACKOFF_S_MAX: Final = 30.0
 CHUNKS_QUEUED_MAX: Final = 1_000
+REFUSED_S_MAX: Final = 60.0
+"""A batch that ClickHouse did not take for so long makes the worker unready."""
 
 Row = tuple[Fact, int, int, int]
 """(fact, partition, offset, first append in ms)."""
@@ -46,7 +50,13 @@ class MetricsStreamer:
     """Gathers chunks until a batch is large or old enough, inserts it, then finishes its chunks."""
 
     def __init__(
-        self, app: Any, sink: Sink, rows_max: int, wait_s: float, prepare: Prepare | None = None
+        self,
+        app: Any,
+        sink: Sink,
+        rows_max: int,
+        wait_s: float,
+        prepare: Prepare | None = None,
+        meters: Meters = FORGETFUL,
     ) -> None:
         """`prepare`: see `lane.Prepare`; while it has nothing to give, all partitions wait."""
         self._app = app
@@ -57,13 +67,19 @@ class MetricsStreamer:
         self._queue: asyncio.Queue[Any] = asyncio.Queue(CHUNKS_QUEUED_MAX)
         self.inserted = 0
         self.inserting = False
-        self.refused = 0
+        self._meters = meters
+        self._inserting_since_s: float | None = None
 
     async def feed(self, message: Any) -> None:
         """Take a chunk, once its records can be read."""
         while self._prepare is not None and not await self._prepare(message.value):
             pass  # it paused, and said why
         await self._queue.put(message)
+
+    def refused_long(self) -> bool:
+        """Whether one batch has waited for ClickHouse longer than `REFUSED_S_MAX`. For any thread."""
+        since = self._inserting_since_s
+        return since is not None and time.monotonic() - since > REFUSED_S_MAX
 
     async def run(self) -> None:
         """Insert for ever. An error that is not `Transient` ends the agent, and with it the process."""
@@ -80,8 +96,13 @@ class MetricsStreamer:
                 chunks.append(chunk)
                 rows += self._rows(chunk)
             self.inserting = True
+            self._inserting_since_s = began = time.monotonic()
             await self._insert(rows)
+            self._inserting_since_s = None
             self.inserting = False
+            if rows:
+                self._meters.observe(c.INSERT, time.monotonic() - began)
+                self._meters.add(c.INSERTED, len(rows))
             for chunk in chunks:
                 self._app.consumer.finish(chunk)
 
@@ -100,11 +121,13 @@ class MetricsStreamer:
                 self.inserted += len(rows)
                 log.info("inserted %d rows, %d since the start", len(rows), self.inserted)
                 return
+            self._meters.add(c.INSERT_RETRIES)
             await asyncio.sleep(pause)
             pause = min(2 * pause, BACKOFF_S_MAX)
 
     def _rows(self, message: Any) -> list[Row]:
         rows: list[Row] = []
+        refused = 0
         for record in message.value:
             if record.topic in INPUTS:
                 _, item = intake.read(record)
@@ -112,10 +135,12 @@ class MetricsStreamer:
                     rows.append((item.fact, record.partition, record.offset, item.appended_ms))
                 else:
                     # The journeys role puts it into dead-letters, with its bytes; here it is only counted.
-                    self.refused += 1
+                    refused += 1
             else:
                 fact = codec.decode(record.value)
                 rows.append((fact, record.partition, record.offset, record.timestamp))
+        if refused:
+            self._meters.add(c.UNMEASURED, refused)
         return rows
 
 

@@ -24,9 +24,12 @@ from ledger.reach import NOBODY, Reach, address, late_refusal
 from processors.agents import intake
 from processors.agents.intake import Accepted, Refused
 from processors.agents.reach_rows import Attempt, attempt_key
+from processors.agents.tally import tell_outcome, tell_refused
 from processors.lane.app import raw_topic
 from processors.lane.lane import Hooks, Lane
 from processors.lane.transaction import Transaction
+from processors.telemetry import catalogue as c
+from processors.telemetry.meters import FORGETFUL, Meters
 from processors.topic_names import DECISIONS, DELIVERIES
 
 log = logging.getLogger(__name__)
@@ -76,6 +79,7 @@ class PushSenderHandler:
         *,
         leaving: Callable[[], bool] = lambda: False,
         by_events: bool = False,
+        meters: Meters = FORGETFUL,
     ) -> None:
         """`leaving()`: the group rebalances, so consent is folded no further until it is over.
 
@@ -89,6 +93,7 @@ class PushSenderHandler:
         self._wall_ms = wall_ms
         self._leaving = leaving
         self._by_events = by_events
+        self._meters = meters
         self._lease_started: dict[int, float] = {}
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
@@ -111,6 +116,7 @@ class PushSenderHandler:
         """Attempt the pushes of a `send`; every other decision needs nothing."""
         if isinstance(item, Refused):
             intake.dead_letter(item, transaction)
+            tell_refused(item.reason, transaction, self._meters)
             return
         if not _is_send(item.fact):
             return
@@ -133,6 +139,7 @@ class PushSenderHandler:
             )
             transaction.emit(DELIVERIES, key, codec.encode(withheld))
             transaction.put(attempt_key(name), None)
+            tell_outcome("withheld_late", transaction, self._meters)
             return
         provider, token = to
         transaction.emit(
@@ -157,6 +164,7 @@ class PushSenderHandler:
         started = self._lease_started.get(partition, time.monotonic())
         left = started + self._lease.lease_s - time.monotonic()
         if left <= 0:
+            self._meters.add(c.LEASE_EXPIRIES, len(effects))
             self._lease_started[partition] = time.monotonic()
             sends = [ready.decision for ready in effects]
             while not await self._fold_consent(partition, sends):
@@ -205,6 +213,7 @@ class PushSenderHandler:
             )
         transaction.emit(DELIVERIES, decision.subject.encode(), codec.encode(fact))
         transaction.put(attempt_key(name), None)
+        tell_outcome("withheld_late" if outcome is None else outcome.kind, transaction, self._meters)
 
     def fire(self, key: bytes, row: Any, transaction: Transaction) -> None:
         """The lease of an attempt without outcome has ended: it is unknown, and stays so."""
@@ -223,6 +232,8 @@ class PushSenderHandler:
         )
         transaction.emit(DELIVERIES, row.subject.encode(), codec.encode(unknown))
         transaction.put(key, None)
+        tell_outcome("unknown", transaction, self._meters)
+        transaction.once_durable(lambda: self._meters.add(c.LEASE_EXPIRIES))
 
 
 def push_sender(app: Any, lane: Lane, handler: PushSenderHandler) -> None:

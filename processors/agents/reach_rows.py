@@ -11,8 +11,10 @@ from ledger import reach
 from ledger.reach import NOBODY, Reach
 from processors.agents import intake
 from processors.agents.intake import Accepted, Refused
+from processors.agents.tally import REVOCATIONS, tell_revoked
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
+from processors.telemetry.meters import FORGETFUL, Meters
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -66,8 +68,9 @@ def attempt_key(push_id: str) -> bytes:
 class ReachHandler:
     """Folds permissions and tokens. Bad and misplaced records are skipped: the journeys role sees to them."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, meters: Meters = FORGETFUL) -> None:
         self._partitions = partitions
+        self._meters = meters
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
         """See `intake.read`."""
@@ -84,3 +87,5 @@ class ReachHandler:
         after = reach.fold(row, item.fact, item.appended_ms)
         if after is not row:
             transaction.put(key, after)
+            if type(item.fact) in REVOCATIONS and after != row:
+                tell_revoked(item, transaction, self._meters)

@@ -19,8 +19,11 @@ from ledger.time_zones import ZoneTable
 from processors.agents import intake
 from processors.agents.bad_share import BadShare
 from processors.agents.intake import Accepted, Refused
+from processors.agents.tally import REVOCATIONS, tell_refused, tell_revoked
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
+from processors.telemetry import catalogue as c
+from processors.telemetry.meters import FORGETFUL, Meters
 from processors.topic_names import DECISIONS, PERMISSIONS, TOKENS
 from processors.wall_clock import wall_ms
 
@@ -48,6 +51,7 @@ class SubjectHandler:
         partitions: int,
         reappend: Reappend | None = None,
         bad_share_max: float = 1.0,
+        meters: Meters = FORGETFUL,
     ) -> None:
         self._definitions = definitions
         self._zone_table = zone_table
@@ -56,8 +60,7 @@ class SubjectHandler:
         self._bad_share = BadShare(bad_share_max)
         self._good = 0
         self._last_setting = Setting(definitions, zone_table, 0, 0)
-        self.dead_letters = 0
-        self.reappended = 0
+        self._meters = meters
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
         """See `intake.read`."""
@@ -75,7 +78,9 @@ class SubjectHandler:
             if home == partition:
                 continue
             await self._reappend(record.topic, home, record.key, record.value, item.appended_ms)
-            self.reappended += 1
+            delay_ms = max(0, wall_ms() - item.appended_ms)
+            self._meters.add(c.REAPPENDS)
+            self._meters.observe(c.MISPLACED_DELAY, delay_ms / 1000)
             log.warning(
                 "%s/%d offset %d: a fact whose subject belongs on partition %d was appended there %d ms after"
                 " its first append; its producer's partitioner is not murmur2 (docs/reference/topics.md)",
@@ -83,7 +88,7 @@ class SubjectHandler:
                 partition,
                 record.offset,
                 home,
-                max(0, wall_ms() - item.appended_ms),
+                delay_ms,
             )
         return True
 
@@ -100,9 +105,7 @@ class SubjectHandler:
         if row is None:
             # Rows are only made where their keys belong, so a known key needs no murmur2, which is dear.
             if partition_of(key, self._partitions) != transaction.partition:
-                if self._reappend is None:
-                    detail = "the producer's partitioner is not murmur2; see docs/reference/topics.md"
-                    self._refuse(Refused(item.record, "misplaced", detail), transaction)
+                self._misplaced(item.record, transaction)
                 return
             row = NEW
         no_room = refusal(row.consent, fact)
@@ -112,6 +115,8 @@ class SubjectHandler:
         setting = self._setting(transaction)
         after, facts = core.fold(row, fact.subject, fact, item.appended_ms, transaction.now, setting)
         self._store(key, row, after, facts, transaction)
+        if type(fact) in REVOCATIONS and after != row:
+            tell_revoked(item, transaction, self._meters)
 
     def fire(self, key: bytes, row: Subject, transaction: Transaction) -> None:
         """Take the due steps of a row."""
@@ -126,9 +131,17 @@ class SubjectHandler:
             self._last_setting = last
         return last
 
+    def _misplaced(self, record: Any, transaction: Transaction) -> None:
+        if self._reappend is None:
+            detail = "the producer's partitioner is not murmur2; see docs/reference/topics.md"
+            self._refuse(Refused(record, "misplaced", detail), transaction)
+        else:
+            topic = record.topic
+            transaction.once_durable(lambda: self._meters.add(c.MISPLACED, topic=topic))
+
     def _refuse(self, refused: Refused, transaction: Transaction) -> None:
-        self.dead_letters += 1
         intake.dead_letter(refused, transaction)
+        tell_refused(refused.reason, transaction, self._meters)
 
     def _store(
         self,

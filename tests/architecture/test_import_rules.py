@@ -35,6 +35,7 @@ PLANTED: Final = (
     ("ledger", "from schemas import FACTS", "Imports go down only"),
     ("ledger", "import pydantic", "The core is pure"),
     ("schemas", "def late() -> None:\n    import chdb", "The wire contract knows nothing of ours"),
+    ("processors/lane", "import ledger.facts", "The lane knows nothing of opt-in"),
     ("connectors", "import faust", "Connectors do not know Faust"),
     ("connectors/push", "import connectors.kafka.read", "Vendor folders do not know each other"),
 )

@@ -1,0 +1,41 @@
+"""Counts of what facts did, told once they are durable. Only called for what is rare."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ledger import facts as f
+from processors.agents.intake import Accepted
+from processors.lane.transaction import Transaction
+from processors.telemetry import catalogue as c
+from processors.telemetry.meters import Meters
+from processors.wall_clock import wall_ms
+
+REVOCATIONS: Final[frozenset[type[f.SubjectFact]]] = frozenset(
+    {f.PermissionRevoked, f.PermissionDenied, f.MarketingPaused, f.SubjectSuppressed, f.SubjectErased}
+)
+"""Facts that take permission away."""
+
+
+def tell_refused(reason: str, transaction: Transaction, meters: Meters) -> None:
+    """Count a dead letter by its reason."""
+    known = reason if reason in c.DEAD_LETTER_REASONS else "other"
+    transaction.once_durable(lambda: meters.add(c.DEAD_LETTERS, reason=known))
+
+
+def tell_revoked(item: Accepted, transaction: Transaction, meters: Meters) -> None:
+    """Note how long one of `REVOCATIONS` took from its first append until it is durable.
+
+    Not for one that changes nothing: a second copy, or a later word is known.
+    """
+    name, appended_ms = type(item.fact).__name__, item.appended_ms
+
+    def tell() -> None:
+        meters.observe(c.REVOCATION, max(0, wall_ms() - appended_ms) / 1000, fact=name)
+
+    transaction.once_durable(tell)
+
+
+def tell_outcome(outcome: str, transaction: Transaction, meters: Meters) -> None:
+    """Count what became of a push."""
+    transaction.once_durable(lambda: meters.add(c.PUSHES, outcome=outcome))
