@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import time
+from collections.abc import Collection
 from contextlib import closing
 from typing import Final
 
@@ -43,29 +44,34 @@ def answers(port: int, timeout_s: float = 1.0) -> bool:
     return True
 
 
-def free_port() -> int:
-    """A port that nobody listens on; raises Misconfigured if none is found in `ATTEMPTS` tries."""
+def free_port(promised: Collection[int] = ()) -> int:
+    """A port that nobody listens on, and that is not among the promised ones.
+
+    Raises Misconfigured if none is found in `ATTEMPTS` tries.
+    """
     for _ in range(ATTEMPTS):
         port = random.choice(PORTS)  # noqa: S311 - a port, not a secret
-        if is_free(port):
+        if port not in promised and is_free(port):
             return port
     raise Misconfigured(f"no free port between {PORTS.start} and {PORTS.stop}; name one yourself.")
 
 
-def choose_port(asked: int, remembered: int | None) -> int:
+def choose_port(asked: int, remembered: int | None, promised: Collection[int] = ()) -> int:
     """The port to listen on: the asked one, else the remembered one if free, else a free one.
+
+    `promised`: to others that do not listen yet.
 
     Waits up to `WAIT_S` for either of the first two. Raises Misconfigured if the asked one is taken:
     it was named for a reason.
     """
     wanted = asked or remembered
     if not wanted:
-        return free_port()
+        return free_port(promised)
     deadline = time.monotonic() + WAIT_S
     while not is_free(wanted):
         if time.monotonic() > deadline:
             if asked:
                 raise Misconfigured(f"port {asked} is taken; stop what uses it or name another port.")
-            return free_port()
+            return free_port(promised)
         time.sleep(POLL_S)
     return wanted

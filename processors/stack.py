@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -29,11 +30,13 @@ from connectors.clickhouse.embedded import EmbeddedClickHouse
 from connectors.errors import Misconfigured
 from connectors.kafka.embedded import EmbeddedKafka
 from connectors.kafka.topics import apply_topics
+from connectors.loopback import HOST, choose_port
 from processors.settings import read_settings
 from processors.supervisor import PartStatus, Supervisor, Worker
 
 KAFKA_ENV: Final = "OPTIN_KAFKA_BOOTSTRAP"
 CLICKHOUSE_ENV: Final = "OPTIN_CLICKHOUSE_URL"
+ENDPOINT_ENV: Final = "OPTIN_METRICS_PORT"
 STATE_FILE: Final = "stack.json"
 LOCK_FILE: Final = "lock"
 
@@ -53,6 +56,8 @@ Prepare = Callable[[Servers], object]
 class StackState(msgspec.Struct, frozen=True):
     """What `stack.json` holds. `ready`: all parts were started; times are ms since 1970.
 
+    `endpoints`: by the worker's name, the URL under which it answers `/metrics`, `/healthz` and `/readyz`.
+
     A password in a named ClickHouse's URL is left out: whoever needs it has it in the environment.
     """
 
@@ -62,6 +67,7 @@ class StackState(msgspec.Struct, frozen=True):
     started_at: int
     ready: bool
     parts: tuple[PartStatus, ...]
+    endpoints: dict[str, str] = {}
 
 
 def worker_command(role: str) -> list[str]:
@@ -138,6 +144,7 @@ class Stack:
         self._command = command
         self._partitions = partitions
         self._ports = kafka_port, clickhouse_port
+        self._endpoint_ports: dict[str, int] = {}
         self._servers: Servers | None = None
         self._supervisor: Supervisor | None = None
         self._lock: IO[Any] | None = None
@@ -228,6 +235,10 @@ class Stack:
         """The processes that run now, by the name of the part (`kafka`, `journeys-0`)."""
         return {status.name: status.pid for status in self.statuses() if status.pid is not None}
 
+    def endpoints(self) -> dict[str, str]:
+        """Where workers tell about themselves; a worker that is started again may have moved."""
+        return {name: f"http://{HOST}:{port}" for name, port in tuple(self._endpoint_ports.items())}
+
     def log_of(self, part: str) -> Path:
         """Where a part's output goes."""
         return self.data / "logs" / f"{part}.log"
@@ -270,7 +281,14 @@ class Stack:
             "OPTIN_DATA": str(self.data),
             "OPTIN_INSTANCE": name,
         }
-        return Worker(self._command(role), env, self.log_of(name), self.data / "workers" / f"{name}.json")
+        pid_file = self.data / "workers" / f"{name}.json"
+        return Worker(self._command(role), env, self.log_of(name), pid_file, partial(self._endpoint, name))
+
+    def _endpoint(self, name: str) -> dict[str, str]:
+        before = self._endpoint_ports.pop(name, None)
+        port = choose_port(0, before, tuple(self._endpoint_ports.values()))
+        self._endpoint_ports[name] = port
+        return {ENDPOINT_ENV: str(port)}
 
     def _write_state(self, statuses: Sequence[PartStatus] | None = None) -> None:
         identity = child.Identity.of(os.getpid())
@@ -283,5 +301,6 @@ class Stack:
                 started_at=self._started_at,
                 ready=self._ready,
                 parts=tuple(self.statuses() if statuses is None else statuses),
+                endpoints=self.endpoints(),
             )
             child.write_atomically(self.data / STATE_FILE, msgspec.json.encode(state))

@@ -59,12 +59,23 @@ class PartFailed(Misconfigured):
 
 
 class Worker:
-    """A role's process as a part: a command with its environment and its log."""
+    """A role's process as a part: a command with its environment and its log.
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path, pid_file: Path) -> None:
+    `fresh`: gives what is added to the environment of each start anew.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        pid_file: Path,
+        fresh: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self.log = log
         self._command = list(command)
         self._env = dict(env)
+        self._fresh = fresh
         self._pid_file = pid_file
         self._process: child.Process | None = None
 
@@ -77,7 +88,8 @@ class Worker:
     def start(self) -> None:
         """Start the process; whether it is of use shows later."""
         child.claim(self._pid_file, self._pid_file.stem)
-        self._process = child.spawn(self._command, log=self.log, pid_file=self._pid_file, env=self._env)
+        env = {**self._env, **self._fresh()}
+        self._process = child.spawn(self._command, log=self.log, pid_file=self._pid_file, env=env)
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM and return at once, so that several workers finish side by side."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -24,6 +25,7 @@ from processors.prepare import migrate_tables, publish
 from processors.settings import read_settings
 from processors.stack import LOCK_FILE, Stack, StackState, read_state, redacted
 from processors.supervisor import PartFailed
+from processors.telemetry.readiness import ask_all
 from processors.wiring import ROLES
 
 LIVE: Final = FOLDER / "live"
@@ -98,14 +100,15 @@ def status(
     if state is None:
         typer.echo(json.dumps({"data": str(folder), "running": False}) if as_json else f"{folder}: stopped")
         raise typer.Exit(STOPPED_EXIT)
+    ready = ask_all(state.endpoints)
     if as_json:
-        typer.echo(json.dumps(_as_json(folder, state)))
+        typer.echo(json.dumps(_as_json(folder, state, ready)))
     else:
         since = as_text(state.started_at)
         report.out.print(f"{folder}: running since {since} (process {state.supervisor.pid})", highlight=False)
         report.out.print(f"Kafka {state.kafka_bootstrap}  ClickHouse {state.clickhouse_url}", highlight=False)
-        rows = [(part.name, part.state, part.pid, part.restarts, part.log) for part in state.parts]
-        report.out.print(report.table("", ("part", "state", "pid", "restarts", "log"), rows))
+        rows = [(p.name, p.state, ready.get(p.name, ""), p.pid, p.restarts, p.log) for p in state.parts]
+        report.out.print(report.table("", ("part", "state", "ready", "pid", "restarts", "log"), rows))
     if not state.ready or any(part.state != "running" for part in state.parts):
         raise typer.Exit(1)
 
@@ -175,7 +178,7 @@ def _in_background(data: Path, workers: int, kafka_port: int, clickhouse_port: i
     typer.echo(f"Kafka {state.kafka_bootstrap}  ClickHouse {state.clickhouse_url}")
 
 
-def _as_json(folder: Path, state: StackState) -> dict[str, object]:
+def _as_json(folder: Path, state: StackState, ready: Mapping[str, str]) -> dict[str, object]:
     return {
         "data": str(folder),
         "running": True,
@@ -184,7 +187,15 @@ def _as_json(folder: Path, state: StackState) -> dict[str, object]:
         "kafka_bootstrap": state.kafka_bootstrap,
         "clickhouse_url": state.clickhouse_url,
         "parts": [
-            {"name": p.name, "state": p.state, "pid": p.pid, "restarts": p.restarts, "log": p.log}
+            {
+                "name": p.name,
+                "state": p.state,
+                "ready": ready.get(p.name),
+                "endpoint": state.endpoints.get(p.name),
+                "pid": p.pid,
+                "restarts": p.restarts,
+                "log": p.log,
+            }
             for p in state.parts
         ],
     }
