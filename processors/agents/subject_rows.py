@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from connectors import codec
@@ -12,7 +13,7 @@ from ledger import fold as core
 from ledger import journeys, subject
 from ledger.consent_fold import refusal
 from ledger.definitions import Definitions
-from ledger.facts import SubjectFact
+from ledger.facts import PushDecided, SubjectFact
 from ledger.journeys import Setting
 from ledger.subject import NEW, Subject
 from ledger.time_zones import ZoneTable
@@ -155,3 +156,6 @@ class SubjectHandler:
             transaction.put(key, after)
         for fact in facts:
             transaction.emit(DECISIONS, key, codec.encode(fact))
+            if isinstance(fact, PushDecided):
+                tell = partial(self._meters.add, c.DECISIONS, verdict=fact.verdict)
+                transaction.once_durable(tell)

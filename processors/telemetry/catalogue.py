@@ -33,6 +33,7 @@ DEAD_LETTER_REASONS: Final = (
 REVOCATIONS: Final = (
     *("PermissionRevoked", "PermissionDenied", "MarketingPaused", "SubjectSuppressed", "SubjectErased"),
 )
+VERDICTS: Final = ("send", "withhold", "hold", "hold_out")
 OUTCOMES: Final = ("accepted", "rejected", "withheld_late", "unknown")
 
 _LANE: Final = {"lane": LANES}
@@ -211,6 +212,14 @@ REAPPENDS: Final = Counter(
 
 # Pushes.
 
+DECISIONS: Final = Counter(
+    name="optin_decisions_total",
+    meaning="Decisions of the gate on candidates, once durable; a hold is decided again later.",
+    rises="It is the work done. Mostly `withhold` all at once: consent, a cap or a definition changed; see"
+    " the view `decisions_by_reason`.",
+    roles=("journeys",),
+    labels={"verdict": VERDICTS},
+)
 PUSHES: Final = Counter(
     name="optin_pushes_total",
     meaning="Outcomes of attempted pushes, once durable.",

@@ -1,4 +1,4 @@
-"""`/metrics`, `/healthz` and `/readyz` of one worker, over HTTP from threads of their own.
+"""Serves `/metrics`, `/healthz` and `/readyz` of one worker over HTTP, from threads of their own.
 
 A blocked event loop can't answer; these threads can, and say that it is blocked. Nothing but GET, no
 parameters, no bodies, nothing personal in any answer. There is no password: the network decides who may ask.

@@ -12,9 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connectors import codec
 from connectors.errors import Transient
+from ledger import definitions as d
 from ledger import facts as f
-from processors.agents import metrics_streamer
+from processors.agents import metrics_streamer, subject_rows
+from processors.agents.intake import Accepted
 from processors.agents.metrics_streamer import MetricsStreamer
+from processors.agents.subject_rows import SubjectHandler
 from processors.agents.tally import REVOCATIONS, tell_refused
 from processors.lane.probe import Look
 from processors.lane.table import LaneTable, Partition, RowCodec
@@ -26,7 +29,7 @@ from processors.telemetry.lane_meter import LaneMeter
 from processors.telemetry.meters import FORGETFUL
 from processors.telemetry.metric import SERIES_MAX, Counter, Gauge, Histogram, Metric
 from processors.wall_clock import wall_ms
-from tests.support.given import fact
+from tests.support.given import HOUR, NOON, ZONES, fact, journey, policy
 from tests.support.scrape import Samples, samples_of
 
 ABOUT: Final[dict[str, Any]] = {"meaning": "m", "rises": "r", "roles": ("journeys",)}
@@ -198,6 +201,26 @@ class TestTheLaneMeter:
         assert found["optin_fold_seconds_sum", "lane=subjects"] == 0.25
         assert found["optin_records_folded_total", "lane=subjects"] == 40
         assert found["optin_transaction_seconds_count", "lane=subjects"] == 1
+
+
+def test_decisions_are_counted_once_they_are_durable() -> None:
+    """By their verdict: somebody without permission who left a cart is decided on, and not pushed to."""
+    meters, table = exposition(), owning(0)
+    table.codec = subject_rows.ROWS
+    handler = SubjectHandler(d.in_force(policy(), (journey(),), {}), ZONES, 1, meters=meters)
+    cart = fact(f.CartUpdated, item="boots", change="added")
+    began = Transaction(table, 0, NOON)
+    handler.fold(Accepted(cart, SimpleNamespace(key=b"ann"), NOON), began)
+    table.apply(0, began.rows, began.position())
+    transaction = Transaction(table, 0, NOON + 2 * HOUR)
+    row = transaction.get(b"ann")
+    assert row is not None
+    handler.fire(b"ann", row, transaction)
+    assert shown(meters)["optin_decisions_total", "verdict=withhold"] == 0
+    for tell in transaction.durable:
+        tell()
+    assert shown(meters)["optin_decisions_total", "verdict=withhold"] == 1
+    assert shown(meters)["optin_decisions_total", "verdict=send"] == 0
 
 
 class Refusing:
