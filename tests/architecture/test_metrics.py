@@ -33,7 +33,7 @@ REASONS_AT: Final = (
     ("ledger/admission.py", r'^\s+"(\w+)",\n\s+"the '),
     ("ledger/consent_fold.py", r'"(too_many_\w+)"'),
     ("processors/agents/intake.py", r'Refused\(record, "(\w+)"'),
-    ("processors/agents/subject_rows.py", r'Refused\(item.record, "(\w+)"'),
+    ("processors/agents/subject_rows.py", r'Refused\((?:item\.)?record, "(\w+)"'),
 )
 """Where reasons of dead letters are words in the code, and how they look there."""
 NEVER_READ: Final = {"unencodable"}

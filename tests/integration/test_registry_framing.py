@@ -39,16 +39,19 @@ def framed(schema_id: int, revoked: f.SubjectFact) -> bytes:
     return b"\x00" + schema_id.to_bytes(4, "big") + codec.encode(revoked)[HEADER_BYTES:]
 
 
+def revocation(who: str) -> f.PermissionRevoked:
+    """A revocation of a second ago."""
+    return fact(f.PermissionRevoked, wall_ms() - 1_000, subject=who, event_id=f"{who}-r", cause="os_settings")
+
+
 def append(bootstrap: str, schema_id: int) -> None:
     """Revocations of everybody, in registry framing for some, and one value whose id means nothing."""
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "partitioner": "murmur2_random"})
     for who in WAITING:
-        revoked = fact(
-            f.PermissionRevoked, wall_ms() - 1_000, subject=who, event_id=f"{who}-r", cause="os_settings"
-        )
+        revoked = revocation(who)
         value = framed(schema_id, revoked) if who in FRAMED else codec.encode(revoked)
         producer.produce("optin.permissions", value, who.encode())
-    producer.produce("optin.permissions", framed(NEVER_GIVEN_OUT, revoked), FRAMED[0].encode())
+    producer.produce("optin.permissions", framed(NEVER_GIVEN_OUT, revocation(FRAMED[0])), FRAMED[0].encode())
     assert producer.flush(30) == 0
 
 

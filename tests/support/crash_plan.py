@@ -67,6 +67,7 @@ BY_POINT: Final = {
     "metrics_streamer.insert.sleep": "no ClickHouse",
     "lane.run.turn_by_events": "event clock",
     "lane.turn_by_events.commit": "event clock",
+    "lane.turn_by_events.prepared": "event clock",
 }
 """Points that a worker under load does not get to by itself, or only when nothing is at stake."""
 

@@ -250,7 +250,7 @@ def test_inserts_that_clickhouse_refuses_are_counted_and_tell_on_the_worker(
     sink, meters = Refusing(2), exposition("metrics")
     finished = asyncio.Event()
     app = SimpleNamespace(consumer=SimpleNamespace(finish=lambda _: finished.set()))
-    streamer = sink.streamer = MetricsStreamer(app, sink, 1, 0.01, meters)
+    streamer = sink.streamer = MetricsStreamer(app, sink, 1, 0.01, meters=meters)
     health = Health()
     health.enter("ready")
     health.unready_while("clickhouse_refuses", streamer.refused_long)
