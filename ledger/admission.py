@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ledger import facts as f
 from ledger.consent import SKEW_MS
@@ -23,14 +23,23 @@ PUSHES_MAX: Final = 1_000
 EARLIEST_MS: Final = 946_684_800_000
 """2000-01-01: anything dated earlier is a broken clock or a wrong unit."""
 QUANTITY_MAX: Final = 1_000_000
+PRICE_MINOR_MAX: Final = 1_000_000_000_000
+NOTES_MAX: Final = 32
+"""Attributes or properties of one fact."""
+NOTE_LENGTH_MAX: Final = 256
 MINUTES: Final = 1_440
 LATEST_MS: Final = 4_102_444_800_000
 """2100-01-01."""
+
+Rejection: TypeAlias = tuple[str, str]
+"""(reason, detail)"""
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,127}", re.ASCII)
 _PHONE: Final = re.compile(r"\+[0-9 .()-]{9,24}|[0-9]{10,15}|[0-9]+[ .()-][0-9 .()-]{7,20}", re.ASCII)
 """A number of up to 15 digits (E.164), or digits with the signs that people write between them. Longer bare
 numbers are ids of a database; a shorter numeric id needs a letter in front."""
+_OURS: Final = frozenset({f.InstallationLinked, f.InstallationUnlinked})
+"""Facts that only our own processors may write."""
 _IDS: Final = (
     "event_id",
     "app",
@@ -41,6 +50,10 @@ _IDS: Final = (
     "item",
     "topic",
     "token_id",
+    "claim",
+    "name",
+    "step",
+    "trial",
 )
 _ID_LINES: Final = tuple(
     re.compile("\n".join([_ID.pattern] * count), re.ASCII) for count in range(len(_IDS) + 1)
@@ -49,33 +62,40 @@ _ID_LINES: Final = tuple(
 _WORDS: Final = ("reason", "cause", "time_zone", "country")
 """Kept in a subject's state and repeated in each decision, so they are short."""
 _TEXTS: Final = ("context", "copy_version", "category")
+_NOTE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,63}", re.ASCII)
+_CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
-def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> tuple[str, str] | None:
+def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> Rejection | None:
     """Say why a decoded fact is not accepted as (reason, detail), or None.
 
     `key` is the record's key, `appended_ms` the fact's first append as the broker stamped it.
     """
-    if isinstance(fact, f.SubjectFact):
-        if key != fact.subject.encode():
-            return "key_mismatch", "the record's key is not the subject's UTF-8 bytes"
-        if _is_personal(fact.subject):
-            return (
-                "personal_subject",
-                "the subject looks like a phone number or an e-mail address; begin a numeric id with s-",
-            )
+    belongs_under = f.key_of(fact)
+    if belongs_under is not None and key != belongs_under.encode():
+        return "key_mismatch", "the record's key is not the UTF-8 bytes of what the fact is about"
+    subject = getattr(fact, "subject", None)
+    if subject is not None and _is_personal(subject):
+        return (
+            "personal_subject",
+            "the subject looks like a phone number or an e-mail address; begin a numeric id with s-",
+        )
     if not EARLIEST_MS <= fact.occurred_at <= LATEST_MS:
         return "absurd_time", "occurred_at must be milliseconds between the years 2000 and 2100"
     if fact.occurred_at > appended_ms + SKEW_MS:
         return "from_the_future", "occurred_at is later than the append by more than the skew"
-    if not _has_origin(fact.source):
+    origin = _origin(fact.source)
+    if origin is None:
         return "unknown_source", f"source must start with one of {', '.join(f.ORIGINS)}"
+    if origin != "processor" and type(fact) in _OURS:
+        return "not_yours", f"{type(fact).__name__} follows from a claim on optin.links: publish that"
     return _absurd_value(fact)
 
 
 @lru_cache(1_024)
-def _has_origin(source: str) -> bool:
-    return source.partition(":")[0] in f.ORIGINS
+def _origin(source: str) -> str | None:
+    origin = source.partition(":")[0]
+    return origin if origin in f.ORIGINS else None
 
 
 @lru_cache(1 << 16)
@@ -99,7 +119,7 @@ def _fields_of(kind: type[f.Fact]) -> _Fields:
     return _Fields(ids, attrgetter(*ids), tuple((n, limit) for n, limit in limits if n in names))
 
 
-def _absurd_value(fact: f.Fact) -> tuple[str, str] | None:
+def _absurd_value(fact: f.Fact) -> Rejection | None:
     names, all_ids, texts = _fields_of(type(fact))
     ids = [value for value in all_ids(fact) if value is not None]
     if not _ID_LINES[len(ids)].fullmatch("\n".join(ids)):
@@ -113,30 +133,96 @@ def _absurd_value(fact: f.Fact) -> tuple[str, str] | None:
         return "absurd_number", "sequence must not be negative"
     if not _plain(fact.source, TEXT_LENGTH_MAX):
         return "absurd_text", "source must be printable text"
-    match fact:
-        case f.TokenRegistered():
-            # Addresses are long (a Web Push subscription is JSON) but never unbounded.
-            if not 0 < len(fact.token) <= 4 * TEXT_LENGTH_MAX:
-                return "absurd_text", "token must be 1 to 4096 characters"
-        case f.FrequencyChosen():
-            if not 0 <= fact.max_pushes <= PUSHES_MAX or fact.window not in f.WINDOWS:
-                return "absurd_number", f"max_pushes must be 0 to {PUSHES_MAX} in a known window"
-        case f.QuietHoursChosen():
-            if not (0 <= fact.start_minute < MINUTES and 0 <= fact.end_minute < MINUTES):
-                return "absurd_number", "quiet hours are minutes of a day, 0 to 1439"
-        case f.OrderPlaced():
-            if not 0 < len(fact.items) <= ITEMS_MAX or not all(map(_ID.fullmatch, fact.items)):
-                return "absurd_identifier", f"items must be 1 to {ITEMS_MAX} item ids"
-        case f.CartUpdated():
-            if not 0 < fact.quantity <= QUANTITY_MAX:
-                return "absurd_number", "quantity must be 1 to 1000000"
-        case f.MarketingPaused() | f.SubjectSuppressed():
-            if fact.until is not None and not EARLIEST_MS <= fact.until <= LATEST_MS:
-                return "absurd_time", "until must be milliseconds between the years 2000 and 2100"
-        case _:
-            pass
+    own_limits = _OWN_LIMITS.get(type(fact))
+    return own_limits(fact) if own_limits else None
+
+
+def _token(fact: f.TokenRegistered) -> Rejection | None:
+    # Addresses are long (a Web Push subscription is JSON) but never unbounded.
+    if not 0 < len(fact.token) <= 4 * TEXT_LENGTH_MAX:
+        return "absurd_text", "token must be 1 to 4096 characters"
+    return None
+
+
+def _frequency(fact: f.FrequencyChosen) -> Rejection | None:
+    if not 0 <= fact.max_pushes <= PUSHES_MAX or fact.window not in f.WINDOWS:
+        return "absurd_number", f"max_pushes must be 0 to {PUSHES_MAX} in a known window"
+    return None
+
+
+def _quiet_hours(fact: f.QuietHoursChosen) -> Rejection | None:
+    if not (0 <= fact.start_minute < MINUTES and 0 <= fact.end_minute < MINUTES):
+        return "absurd_number", "quiet hours are minutes of a day, 0 to 1439"
+    return None
+
+
+def _order(fact: f.OrderPlaced) -> Rejection | None:
+    if not 0 < len(fact.items) <= ITEMS_MAX or not all(map(_ID.fullmatch, fact.items)):
+        return "absurd_identifier", f"items must be 1 to {ITEMS_MAX} item ids"
+    return None
+
+
+def _cart(fact: f.CartUpdated) -> Rejection | None:
+    if not 0 < fact.quantity <= QUANTITY_MAX:
+        return "absurd_number", "quantity must be 1 to 1000000"
+    return None
+
+
+def _until(fact: f.MarketingPaused | f.SubjectSuppressed) -> Rejection | None:
+    return None if fact.until is None else _instant("until", fact.until)
+
+
+def _trial(fact: f.TrialStarted) -> Rejection | None:
+    return _instant("ends_at", fact.ends_at)
+
+
+def _price(fact: f.ItemPriceChanged) -> Rejection | None:
+    if not all(0 <= price <= PRICE_MINOR_MAX for price in (fact.price_minor, fact.previous_minor or 0)):
+        return "absurd_number", f"prices must be 0 to {PRICE_MINOR_MAX}"
+    if not _CURRENCY.fullmatch(fact.currency):
+        return "absurd_text", "currency must be three capital letters, as ISO 4217 has them"
+    return None
+
+
+def _stock(fact: f.ItemStockChanged) -> Rejection | None:
+    if not 0 <= (fact.quantity or 0) <= QUANTITY_MAX:
+        return "absurd_number", f"quantity must be 0 to {QUANTITY_MAX}"
+    return None
+
+
+def _instant(name: str, at: int) -> Rejection | None:
+    if not EARLIEST_MS <= at <= LATEST_MS:
+        return "absurd_time", f"{name} must be milliseconds between the years 2000 and 2100"
+    return None
+
+
+def _notes(notes: dict[str, str]) -> Rejection | None:
+    """Attributes and properties: words of the app's own, which go to ClickHouse as they are."""
+    if len(notes) > NOTES_MAX:
+        return "absurd_number", f"a fact takes at most {NOTES_MAX} attributes or properties"
+    if not all(_NOTE_NAME.fullmatch(name) for name in notes):
+        return "absurd_identifier", "names of attributes and properties must be 1 to 64 plain characters"
+    if not all(_plain(value, NOTE_LENGTH_MAX) for value in notes.values()):
+        return "absurd_text", f"values must be printable, at most {NOTE_LENGTH_MAX} characters"
     return None
 
 
 def _plain(text: str, longest: int) -> bool:
     return len(text) <= longest and text.isprintable()
+
+
+_OWN_LIMITS: Final[dict[type[f.Fact], Callable[[Any], Rejection | None]]] = {
+    f.TokenRegistered: _token,
+    f.FrequencyChosen: _frequency,
+    f.QuietHoursChosen: _quiet_hours,
+    f.MarketingPaused: _until,
+    f.SubjectSuppressed: _until,
+    f.OrderPlaced: _order,
+    f.CartUpdated: _cart,
+    f.SubjectAttributesSet: lambda fact: _notes(fact.attributes),
+    f.CustomActivity: lambda fact: _notes(fact.properties),
+    f.TrialStarted: _trial,
+    f.ItemPriceChanged: _price,
+    f.ItemStockChanged: _stock,
+}
+"""Limits of a kind of fact beyond those that go by the names of its fields."""

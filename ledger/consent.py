@@ -26,7 +26,7 @@ SUPPRESSIONS_MAX: Final = 64
 TOKENS_MAX: Final = 8
 """Bounds of one subject's state; a fact that needs more room is refused (`consent_fold.refusal`)."""
 
-ACTIVITY: Final = (f.AppOpened, f.ItemViewed, f.ItemSaved, f.CartUpdated, f.OrderPlaced, f.PushOpened)
+ACTIVITY: Final = tuple(kind for kind in f.FACTS if issubclass(kind, f.ActivityFact))
 """What subjects do in the app; says nothing of consent."""
 
 REFUSALS: Final = frozenset({"denied", "not_determined"})

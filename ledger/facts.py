@@ -9,7 +9,7 @@ A fact says, in the past tense, what happened. Every fact carries the envelope:
                Simulated facts say so in the detail (`device:simulated`).
 `sequence`     the installation's own counter, where it keeps one; orders facts that its clock can't.
 
-Facts about a person carry `subject`, which is also the record's key.
+Facts about a person carry `subject`, which is also the record's key; see `key_of` for the others.
 """
 
 from __future__ import annotations
@@ -60,6 +60,16 @@ class SubjectFact(Fact, frozen=True, kw_only=True):
     """A fact about one person; `subject` is the key of its record."""
 
     subject: str
+
+
+class ActivityFact(SubjectFact, frozen=True, kw_only=True):
+    """What a subject did in the app, or what became of it there; says nothing of consent."""
+
+
+class ItemFact(Fact, frozen=True, kw_only=True):
+    """A fact about an item of the catalogue; `item` is the key of its record."""
+
+    item: str
 
 
 # -- permissions -----------------------------------------------------------------------------------
@@ -175,6 +185,20 @@ class SubjectErased(SubjectFact, frozen=True, kw_only=True):
     """The subject asked to be forgotten. Final: nothing later brings the subject back."""
 
 
+class InstallationLinked(SubjectFact, frozen=True, kw_only=True):
+    """An installation belongs to the subject from now on, by the claim with that event id."""
+
+    installation: str
+    claim: str
+
+
+class InstallationUnlinked(SubjectFact, frozen=True, kw_only=True):
+    """An installation no longer belongs to the subject, by the claim with that event id."""
+
+    installation: str
+    claim: str
+
+
 # -- tokens ----------------------------------------------------------------------------------------
 
 
@@ -197,13 +221,13 @@ class TokenInvalidated(SubjectFact, frozen=True, kw_only=True):
 # -- activity --------------------------------------------------------------------------------------
 
 
-class AppOpened(SubjectFact, frozen=True, kw_only=True):
+class AppOpened(ActivityFact, frozen=True, kw_only=True):
     """The subject opened the app."""
 
     installation: str
 
 
-class ItemViewed(SubjectFact, frozen=True, kw_only=True):
+class ItemViewed(ActivityFact, frozen=True, kw_only=True):
     """The subject looked at an item."""
 
     item: str
@@ -211,7 +235,7 @@ class ItemViewed(SubjectFact, frozen=True, kw_only=True):
     installation: str | None = None
 
 
-class ItemSaved(SubjectFact, frozen=True, kw_only=True):
+class ItemSaved(ActivityFact, frozen=True, kw_only=True):
     """The subject put an item on a wish list."""
 
     item: str
@@ -219,7 +243,7 @@ class ItemSaved(SubjectFact, frozen=True, kw_only=True):
     installation: str | None = None
 
 
-class CartUpdated(SubjectFact, frozen=True, kw_only=True):
+class CartUpdated(ActivityFact, frozen=True, kw_only=True):
     """An item was `added` to or `removed` from the cart (`change`)."""
 
     item: str
@@ -229,7 +253,7 @@ class CartUpdated(SubjectFact, frozen=True, kw_only=True):
     installation: str | None = None
 
 
-class OrderPlaced(SubjectFact, frozen=True, kw_only=True):
+class OrderPlaced(ActivityFact, frozen=True, kw_only=True):
     """The subject ordered these items. `amount_minor` is in the currency's smallest unit."""
 
     order_id: str
@@ -239,11 +263,73 @@ class OrderPlaced(SubjectFact, frozen=True, kw_only=True):
     installation: str | None = None
 
 
-class PushOpened(SubjectFact, frozen=True, kw_only=True):
+class PushOpened(ActivityFact, frozen=True, kw_only=True):
     """The subject tapped the push `push_id`."""
 
     installation: str
     push_id: str
+
+
+class SubjectAttributesSet(ActivityFact, frozen=True, kw_only=True):
+    """The app backend said something of the subject; an attribute replaces the one of its name."""
+
+    attributes: dict[str, str]
+
+
+class CustomActivity(ActivityFact, frozen=True, kw_only=True):
+    """The subject did something that has no fact of its own; `name` says what."""
+
+    name: str
+    properties: dict[str, str] = {}
+    installation: str | None = None
+
+
+class OnboardingStepCompleted(ActivityFact, frozen=True, kw_only=True):
+    """The subject completed one step of the onboarding."""
+
+    step: str
+
+
+class TrialStarted(ActivityFact, frozen=True, kw_only=True):
+    """A trial of a paid offer began; it ends at `ends_at` (ms) if nothing happens before."""
+
+    trial: str
+    ends_at: int
+
+
+class TrialEnded(ActivityFact, frozen=True, kw_only=True):
+    """A trial of a paid offer ended: converted, expired or cancelled."""
+
+    trial: str
+    outcome: str
+
+
+# -- links -----------------------------------------------------------------------------------------
+
+
+class InstallationClaimed(Fact, frozen=True, kw_only=True):
+    """`subject` uses the installation from now on (a login), or nobody does (None: a logout)."""
+
+    installation: str
+    subject: str | None = None
+
+
+# -- items -----------------------------------------------------------------------------------------
+
+
+class ItemPriceChanged(ItemFact, frozen=True, kw_only=True):
+    """An item costs something else from now on. Prices are in the currency's smallest unit."""
+
+    price_minor: int
+    currency: str
+    previous_minor: int | None = None
+
+
+class ItemStockChanged(ItemFact, frozen=True, kw_only=True):
+    """An item can be had from now on, or no longer; `quantity` where it is known."""
+
+    in_stock: bool
+    quantity: int | None = None
 
 
 # -- decisions -------------------------------------------------------------------------------------
@@ -394,6 +480,8 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     SubjectSuppressed,
     SubjectReleased,
     SubjectErased,
+    InstallationLinked,
+    InstallationUnlinked,
     TokenRegistered,
     TokenInvalidated,
     AppOpened,
@@ -402,6 +490,14 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     CartUpdated,
     OrderPlaced,
     PushOpened,
+    SubjectAttributesSet,
+    CustomActivity,
+    OnboardingStepCompleted,
+    TrialStarted,
+    TrialEnded,
+    InstallationClaimed,
+    ItemPriceChanged,
+    ItemStockChanged,
     JourneyStarted,
     JourneyEnded,
     PushDecided,
@@ -413,6 +509,20 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     RecordDeadLettered,
     DeadLetterSettled,
 )
+
+
+def key_of(fact: Fact) -> str | None:
+    """What the fact's record is keyed by (UTF-8); None for facts that are keyed by another record."""
+    match fact:
+        case SubjectFact():
+            return fact.subject
+        case InstallationClaimed():
+            return fact.installation
+        case ItemFact():
+            return fact.item
+        case _:
+            return None
+
 
 PreferenceFact: TypeAlias = (
     TopicSubscribed

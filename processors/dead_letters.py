@@ -47,8 +47,8 @@ class Letter:
     def refused_again(self) -> str | None:
         """Why its record would be refused now, or None: the reader may have learnt something since."""
         record = SimpleNamespace(key=self.fact.key, value=self.fact.value, headers=(), timestamp=wall_ms())
-        _, item = intake.read(record)
-        return item.reason if isinstance(item, intake.Refused) else None
+        found = intake.checked(record, intake.kind_on(self.fact.topic))
+        return found.reason if isinstance(found, intake.Refused) else None
 
 
 async def read_letters(bootstrap: str) -> list[Letter]:

@@ -11,7 +11,7 @@ encodes and decodes. Allowed imports: the standard library, fastavro and yaml; n
 Where to add the next thing:
 a field or symbol -> the next `v<N>.avsc` (never change a file that was released), with a default;
 a new fact -> its folder here, its line in `topics.yaml`, its class in `ledger/facts.py`.
-Then `python -m schemas.lock` and `python -m schemas.reference`.
+Then `python -m schemas.golden`, `python -m schemas.lock` and `python -m schemas.reference`.
 
 Importing this package reads and checks all of it once; a broken contract is a ValueError.
 """

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-from schemas.topic_table import Topic, read_topics
+from schemas.topic_table import FACT_KEYS, Topic, read_topics
 
 NAMESPACE: Final = "optin"
 SCHEMA_FILE: Final = re.compile(r"v([1-9][0-9]*)\.avsc")
@@ -129,17 +129,26 @@ def _topic_of_each_fact(topics: Iterable[Topic], records: Mapping[str, Any]) -> 
                     f"topics.yaml puts {fact} on {placed[fact]} and on {topic.name}: a fact lives "
                     "on exactly one topic, so take it off the other"
                 )
-            about_a_subject = any(f["name"] == "subject" for f in records[fact][-1]["fields"])
-            if about_a_subject is not (topic.key == "subject"):
-                raise ValueError(
-                    f"topics.yaml keys {topic.name} by {topic.key}, but {fact} "
-                    f"{'has a' if about_a_subject else 'has no'} subject: facts about a subject, "
-                    "and only they, live on topics keyed by subject"
-                )
+            _check_key(topic, fact, records[fact][-1])
             placed[fact] = topic.name
     for fact in sorted(records.keys() - placed.keys()):
         raise ValueError(f"no topic carries {fact}: put it on exactly one in schemas/topics.yaml")
     return placed
+
+
+def _check_key(topic: Topic, fact: str, record: Mapping[str, Any]) -> None:
+    """A fact has the field that its topic is keyed by; one about a subject is keyed by nothing else."""
+    always = {field["name"] for field in record["fields"] if field["type"] == "string"}
+    if "subject" in always and topic.key != "subject":
+        raise ValueError(
+            f"topics.yaml keys {topic.name} by {topic.key}, but {fact} has a subject: facts about a "
+            "subject live on topics keyed by subject"
+        )
+    if topic.key in FACT_KEYS and topic.key not in always:
+        raise ValueError(
+            f"topics.yaml keys {topic.name} by {topic.key}, but {fact} has no {topic.key}: each fact on "
+            f"it needs the field `{topic.key}`, a string"
+        )
 
 
 def _fact_schema(name: str, version: int, topic: str, record: dict[str, Any]) -> FactSchema:

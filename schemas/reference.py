@@ -132,6 +132,8 @@ def _type(schema: Any) -> str:
         return " or ".join(_type(branch) for branch in [*schema[1:], schema[0]])
     if schema["type"] == "array":
         return f"array of {_type(schema['items'])}"
+    if schema["type"] == "map":
+        return f"map of string to {_type(schema['values'])}"
     if schema["type"] == "enum":
         return f"{schema['name']}: {_symbols(schema)}"
     return str(schema["name"])

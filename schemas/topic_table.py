@@ -17,10 +17,14 @@ from typing import Any, Final, Literal
 import yaml
 
 LEDGER: Final = "optin.permissions"
+KEPT: Final = (LEDGER, "optin.links")
+"""Kept for ever: the ledger, and the claims that it follows from."""
 DEAD_LETTERS: Final = "optin.dead-letters"
 
 NAME: Final = re.compile(r"optin\.[a-z][a-z0-9-]*")
-KEYS: Final = ("subject", "source_key", "content_hash", "table_key")
+FACT_KEYS: Final = ("subject", "installation", "item")
+"""Keys that are a field of each fact on the topic, by its name."""
+KEYS: Final = (*FACT_KEYS, "source_key", "content_hash", "table_key")
 ROLES: Final = ("app_backend", "journeys", "delivery", "metrics", "operator")
 """Who may write and read: app backends, our processor roles, people at the command line."""
 
@@ -133,10 +137,10 @@ def _check_config(topic: Topic) -> None:
             f"topics.yaml, {topic.name}: compaction would forget facts; a topic of facts needs "
             "cleanup.policy=delete"
         )
-    if topic.key == "subject" and topic.config.get("message.timestamp.type") != "LogAppendTime":
+    if topic.key in FACT_KEYS and topic.config.get("message.timestamp.type") != "LogAppendTime":
         raise ValueError(
             f"topics.yaml, {topic.name}: set message.timestamp.type=LogAppendTime; on a topic "
-            "keyed by subject the record's time is the trusted time of receipt"
+            f"keyed by {topic.key} the record's time is the trusted time of receipt"
         )
     if policy == "delete":
         _check_retention(topic)
@@ -144,16 +148,16 @@ def _check_config(topic: Topic) -> None:
 
 def _check_retention(topic: Topic) -> None:
     retention_ms = _number(topic, "retention.ms")
-    if topic.name == LEDGER:
+    if topic.name in KEPT:
         if retention_ms != -1 or topic.config.get("retention.bytes") != "-1":
             raise ValueError(
-                f"topics.yaml, {LEDGER}: the ledger is kept for ever; set retention.ms and "
+                f"topics.yaml, {topic.name}: the ledger is kept for ever; set retention.ms and "
                 "retention.bytes to -1"
             )
     elif retention_ms <= 0:
         raise ValueError(
-            f"topics.yaml, {topic.name}: set a positive retention.ms; only {LEDGER} is kept for "
-            "ever, and what a person did is not"
+            f"topics.yaml, {topic.name}: set a positive retention.ms; only {' and '.join(KEPT)} are "
+            "kept for ever, and what a person did is not"
         )
 
 

@@ -1,16 +1,19 @@
 """How facts become rows: one table of columns for each family of facts.
 
 `TABLES` is what the sink writes by; the migrations create the same columns, and a test compares the two.
-A delivery address is never among them (tokens go by their id), nor are the bytes of dead letters.
+A fact's table follows from its topic. A delivery address is never among the columns (tokens go by their id),
+nor are the bytes of dead letters.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
+from connectors.codec import topic_of
 from ledger import facts as f
 from ledger.consent import register_of, spoken, token_id
 from ledger.consent_fold import effective_time
@@ -37,6 +40,7 @@ class Column:
 NAME: Final = "LowCardinality(String)"
 INSTANT: Final = "DateTime64(3, 'UTC')"
 """Written as integer ticks, which are our milliseconds."""
+NOTES: Final = "Map(String, String)"
 
 
 def _field(name: str, kind: str = "String", absent: Any = "") -> Column:
@@ -104,6 +108,7 @@ PERMISSION_FACTS: Final = (
     _optional("end_minute", "UInt16"),
     _field("reason", NAME),
     _optional("until", INSTANT),
+    _field("claim"),
 )
 
 TOKEN_FACTS: Final = (
@@ -128,6 +133,29 @@ ACTIVITY_FACTS: Final = (
     _optional("amount_minor", "Int64"),
     _field("currency", NAME),
     _field("push_id"),
+    _field("attributes", NOTES, {}),
+    _field("name", NAME),
+    _field("properties", NOTES, {}),
+    _field("step", NAME),
+    _field("trial"),
+    _optional("ends_at", INSTANT),
+    _field("outcome", NAME),
+)
+
+LINK_FACTS: Final = (
+    *ENVELOPE,
+    _field("installation"),
+    SUBJECT,
+)
+
+ITEM_FACTS: Final = (
+    *ENVELOPE,
+    _field("item"),
+    _optional("price_minor", "Int64"),
+    _field("currency", NAME),
+    _optional("previous_minor", "Int64"),
+    _optional("in_stock", "Bool"),
+    _optional("quantity", "UInt32"),
 )
 
 DECISION_FACTS: Final = (
@@ -190,29 +218,32 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
     "permission_facts": PERMISSION_FACTS,
     "token_facts": TOKEN_FACTS,
     "activity_facts": ACTIVITY_FACTS,
+    "link_facts": LINK_FACTS,
+    "item_facts": ITEM_FACTS,
     "decision_facts": DECISION_FACTS,
     "delivery_facts": DELIVERY_FACTS,
     "dead_letter_facts": DEAD_LETTER_FACTS,
 }
 
-_TABLE_OF_FACT: Final[dict[type[f.Fact], str]] = {
-    **dict.fromkeys((f.TokenRegistered, f.TokenInvalidated), "token_facts"),
-    **dict.fromkeys(
-        (f.AppOpened, f.ItemViewed, f.ItemSaved, f.CartUpdated, f.OrderPlaced, f.PushOpened),
-        "activity_facts",
-    ),
-    **dict.fromkeys((f.JourneyStarted, f.JourneyEnded, f.PushDecided), "decision_facts"),
-    **dict.fromkeys(
-        (f.PushAttempted, f.PushAccepted, f.PushRejected, f.PushWithheldLate, f.PushOutcomeUnknown),
-        "delivery_facts",
-    ),
-    **dict.fromkeys((f.RecordDeadLettered, f.DeadLetterSettled), "dead_letter_facts"),
+_TABLE_OF_TOPIC: Final = {
+    "optin.permissions": "permission_facts",
+    "optin.tokens": "token_facts",
+    "optin.activity": "activity_facts",
+    "optin.links": "link_facts",
+    "optin.items": "item_facts",
+    "optin.decisions": "decision_facts",
+    "optin.deliveries": "delivery_facts",
+    "optin.dead-letters": "dead_letter_facts",
 }
 
+NOT_MEASURED: Final = frozenset({"token", "snapshot", "title", "body", "key", "value"})
+"""Fields without a column: addresses, inputs of the gate, texts, and the bytes of dead letters."""
 
-def table_of(fact: f.Fact) -> str:
-    """The table that a fact's row belongs into."""
-    return _TABLE_OF_FACT.get(type(fact), "permission_facts")
+
+@cache
+def table_of(kind: type[f.Fact]) -> str:
+    """The table that a kind of fact belongs into."""
+    return _TABLE_OF_TOPIC[topic_of(kind)]
 
 
 def columns_of(table: str, rows: Sequence[tuple[f.Fact, Place]]) -> list[list[Any]]:

@@ -32,7 +32,7 @@ class FactSink:
         """
         by_table: defaultdict[str, list[tuple[Fact, Place]]] = defaultdict(list)
         for fact, partition, offset, appended_ms in rows:
-            by_table[table_of(fact)].append((fact, Place(partition, offset, appended_ms)))
+            by_table[table_of(type(fact))].append((fact, Place(partition, offset, appended_ms)))
         client = self._client = self._client or connect(self._url)
         with sorted_errors():
             for table, of_table in by_table.items():

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from connectors.codec import encode, topic_of
 from connectors.errors import InvariantBroken, Misconfigured, Transient
 from connectors.placement import partition_of
-from ledger.facts import Fact, SubjectFact
+from ledger.facts import Fact, key_of
 
 BATCH_BYTES: Final = 256 << 10
 IN_FLIGHT_MAX: Final = 64
@@ -68,18 +68,19 @@ class FactPublisher:
         await self._producer.stop()
 
     async def publish(self, facts: Iterable[Fact]) -> int:
-        """Append the facts, each to its topic, keyed by its subject; returns how many.
+        """Append the facts, each to its topic, keyed by what it is about; returns how many.
 
         Takes them one by one, so a generator of any length needs bounded memory. Raises Transient if
         Kafka does not acknowledge, Misconfigured if it refuses or a topic does not exist,
-        InvariantBroken for a fact without a subject: it has no key and other rules of placement.
+        InvariantBroken for a fact without a key of its own: other rules of placement hold for it.
         """
         before = self.published
         try:
             for fact in facts:
-                if not isinstance(fact, SubjectFact):
-                    raise InvariantBroken(f"{type(fact).__name__} has no subject to be keyed by")
-                await self._append(topic_of(type(fact)), fact.subject.encode(), encode(fact))
+                key = key_of(fact)
+                if key is None:
+                    raise InvariantBroken(f"{type(fact).__name__} has nothing to be keyed by")
+                await self._append(topic_of(type(fact)), key.encode(), encode(fact))
             await self._flush()
         except KafkaError as error:
             kind = Transient if error.retriable else Misconfigured

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from connectors import codec
 from connectors.errors import Poison
 from ledger.admission import rejection
-from ledger.facts import RecordDeadLettered, SubjectFact
+from ledger.facts import Fact, InstallationClaimed, ItemFact, RecordDeadLettered, SubjectFact
 from ledger.ids import derived
 from processors.lane.transaction import Transaction
-from processors.topic_names import DEAD_LETTERS
+from processors.topic_names import DEAD_LETTERS, ITEMS, LINKS
 
 FIRST_APPENDED_HEADER: Final = "first_appended_ms"
 DIGITS_MAX: Final = 18
 LETTER_KEY_BYTES_MAX: Final = 65_536
 LETTER_VALUE_BYTES_MAX: Final = 1_900_000
 """A compressed record may unpack to more than any topic takes; its letter keeps the beginning."""
+_OTHER_KINDS: Final[Mapping[str, type[Fact]]] = {LINKS: InstallationClaimed, ITEMS: ItemFact}
 _FIRST: Final = 0
 """Time of an unreadable record under the event clock: it never blocks and never waits."""
+
+
+F = TypeVar("F", bound=Fact)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -44,17 +49,32 @@ def read(record: Any, *, ours: bool = False) -> tuple[int, Accepted | Refused]:
 
     `ours`: written by a role of ours, whose clock is not measured against the broker's.
     """
+    found = checked(record, SubjectFact, ours=ours)
+    if isinstance(found, Refused):
+        return _FIRST, found
+    fact, appended_ms = found
+    return fact.occurred_at, Accepted(fact, record, appended_ms)
+
+
+def kind_on(topic: str) -> type[Fact]:
+    """What kind of facts others may write to an input topic."""
+    return _OTHER_KINDS.get(topic, SubjectFact)
+
+
+def checked(record: Any, kind: type[F], *, ours: bool = False) -> tuple[F, int] | Refused:
+    """Decode and check one record that should hold this kind of fact: (fact, first append in ms).
+
+    For facts that are keyed by something else than a subject; `read` is for the others.
+    """
     try:
         fact = codec.decode(record.value)
     except Poison as poison:
-        return _FIRST, Refused(record, poison.reason, poison.detail)
-    if not isinstance(fact, SubjectFact):
-        return _FIRST, Refused(record, "misplaced_fact", f"{type(fact).__name__} is not about a subject")
+        return Refused(record, poison.reason, poison.detail)
+    if not isinstance(fact, kind):
+        return Refused(record, "misplaced_fact", f"{type(fact).__name__} is on a topic of other facts")
     appended_ms = first_append(record)
     refused = rejection(fact, record.key, max(appended_ms, fact.occurred_at) if ours else appended_ms)
-    if refused is not None:
-        return _FIRST, Refused(record, *refused)
-    return fact.occurred_at, Accepted(fact, record, appended_ms)
+    return (fact, appended_ms) if refused is None else Refused(record, *refused)
 
 
 def first_append(record: Any) -> int:

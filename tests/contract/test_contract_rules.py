@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 import schemas
-from schemas import FACTS, lock, topics
+from schemas import FACTS, golden, lock, topics
 from schemas.catalogue import load_catalogue
 
 CONTRACT = Path(schemas.__file__).parent
@@ -88,6 +89,36 @@ class TestLock:
         assert lock.lock_new_files(contract) == ["examples/AppOpened/v2.json", "facts/AppOpened/v2.avsc"]
         (problem,) = lock.problems(contract)
         assert "facts/AppOpened/v1.avsc was changed" in problem
+
+
+class TestGoldenBytes:
+    """The tool that writes an example's bytes writes the right ones, and only where there are none."""
+
+    def test_bytes_that_are_missing_are_written_as_the_codec_writes_them(self, contract: Path) -> None:
+        """Whatever fields the fact has, bytes and maps included."""
+        kinds = ("RecordDeadLettered", "CustomActivity", "PushDecided", "AppOpened")
+        files = [contract / f"examples/{kind}/v1.json" for kind in kinds]
+        before = [json.loads(file.read_text("utf-8")) for file in files]
+        for file, example in zip(files, before, strict=True):
+            file.write_text(json.dumps({"fact": example["fact"]}), encoding="utf-8")
+
+        assert golden.fill_in(contract) == sorted(f"examples/{kind}/v1.json" for kind in kinds)
+        assert [json.loads(file.read_text("utf-8")) for file in files] == before
+
+    def test_bytes_that_are_there_stay(self, contract: Path) -> None:
+        """Even wrong ones: they are what was released, and another test finds them."""
+        _edit(contract / "examples/AppOpened/v1.json", '"hex": "c301', '"hex": "c3ff')
+
+        assert golden.fill_in(contract) == []
+
+    def test_an_example_that_does_not_fit_is_refused(self, contract: Path) -> None:
+        """A field that is missing, or one too many, is named before anything is written."""
+        file = contract / "examples/AppOpened/v1.json"
+        example = json.loads(file.read_text("utf-8"))
+        file.write_text(json.dumps({"fact": {**example["fact"], "mood": "good"}}), encoding="utf-8")
+
+        with pytest.raises(ValueError, match="AppOpened must spell out"):
+            golden.fill_in(contract)
 
 
 FOLDER_RULES: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -218,6 +249,14 @@ TOPIC_RULES: dict[str, tuple[Callable[[Topics], None], str]] = {
         _carry("optin.tokens", "RecordDeadLettered"),
         "RecordDeadLettered has no subject",
     ),
+    "a claim keyed by item": (
+        _carry("optin.items", "InstallationClaimed"),
+        "InstallationClaimed has no item",
+    ),
+    "a claim keyed by its subject, which may be nobody": (
+        _carry("optin.activity", "InstallationClaimed"),
+        "InstallationClaimed has no subject",
+    ),
     "no cleanup": (_without("optin.tokens", "cleanup.policy"), "must be delete or compact"),
     "facts compacted": (
         lambda t: t["optin.tokens"].update(config=t["optin.definitions"]["config"]),
@@ -251,6 +290,14 @@ TOPIC_RULES: dict[str, tuple[Callable[[Topics], None], str]] = {
     "a ledger that forgets by size": (
         _config("optin.permissions", "retention.bytes", 1),
         "the ledger is kept for ever",
+    ),
+    "claims that are forgotten": (
+        _config("optin.links", "retention.ms", 1),
+        "optin.links: the ledger is kept for ever",
+    ),
+    "a claim by its sender's clock": (
+        _config("optin.links", "message.timestamp.type", "CreateTime"),
+        "keyed by installation the record's time",
     ),
     "activity for ever": (_config("optin.activity", "retention.ms", -1), "set a positive"),
     "a word for a number": (_config("optin.activity", "retention.ms", "long"), "whole number"),

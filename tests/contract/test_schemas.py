@@ -152,7 +152,7 @@ def _named(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, dict):
         if "name" in node:
             yield node
-        for part in ("type", "items"):
+        for part in ("type", "items", "values"):
             yield from _named(node.get(part))
         for field in node.get("fields", ()):
             yield from _named(field)
@@ -182,6 +182,8 @@ def _python_type(avro: Any) -> str:
         return {"string": "str", "long": "int", "boolean": "bool", "bytes": "bytes"}[avro]
     if avro["type"] == "array":
         return f"tuple[{_python_type(avro['items'])}, ...]"
+    if avro["type"] == "map":
+        return f"dict[str, {_python_type(avro['values'])}]"
     return "str" if avro["type"] == "enum" else str(avro["name"])
 
 
@@ -193,11 +195,17 @@ def _fields_of_class(struct: type[msgspec.Struct]) -> list[tuple[str, str, Any]]
     return [
         (
             field.name,
-            field.type.__name__ if isinstance(field.type, type) else _spelt(field.type),
-            "required" if field.required else field.default,
+            field.type.__name__ if type(field.type) is type else _spelt(field.type),
+            _default_of(field),
         )
         for field in msgspec.structs.fields(struct)
     ]
+
+
+def _default_of(field: Any) -> Any:
+    if field.required:
+        return "required"
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def _spelt(annotation: Any) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from connectors.clickhouse.client import connect
 from connectors.clickhouse.migrate import Migration, migrate, shipped
 from connectors.clickhouse.query import ask
-from connectors.clickhouse.rows import NAMES, TABLES, TYPES
+from connectors.clickhouse.rows import NAMES, TABLES, TYPES, table_of
 from connectors.clickhouse.sink import FactSink
 from connectors.datasets.shop_week import shop_week
 from connectors.errors import Misconfigured, Transient
@@ -22,6 +22,7 @@ from ledger import facts as f
 from ledger.consent import EMPTY, Consent, current_token, effective
 from ledger.consent_fold import take_in
 from processors.stack import Servers
+from tests.support.examples import example_of
 from tests.support.fact_strategies import CONSENT_FACTS, Dated
 from tests.support.given import DAY, HOUR, NOON, changed, fact
 from tests.support.stack import drop_database
@@ -264,6 +265,22 @@ def test_the_tables_have_the_columns_that_the_sink_writes(url: str) -> None:
         assert [(row[0], row[1]) for row in told] == list(zip(names, TYPES[table], strict=True))
 
 
+def test_every_fact_of_the_contract_has_its_row(url: str) -> None:
+    """The golden example of each fact is taken in, maps and lists included, by the table of its topic."""
+    examples = [example_of(kind) for kind in f.FACTS]
+    FactSink(url).insert(rows_of([(one, one.occurred_at) for one in examples]))
+
+    stored = {
+        row[0]: (table, row[1])
+        for table in TABLES
+        for row in ask(url, f"SELECT fact, event_id FROM {table}").rows
+    }
+    wanted = {type(one).__name__: (table_of(type(one)), one.event_id) for one in examples}
+    assert stored == wanted
+    (notes,) = ask(url, "SELECT attributes FROM activity_facts WHERE fact = 'SubjectAttributesSet'").rows
+    assert notes == (example_of(f.SubjectAttributesSet).attributes,)
+
+
 def test_the_earliest_copy_of_a_fact_stays(url: str) -> None:
     """The same fact at two offsets is one row, that of the lower offset."""
     one = fact(f.AppOpened)
@@ -300,11 +317,10 @@ class TestMigrations:
 
     def test_a_new_file_is_applied_alone(self, url: str) -> None:
         """An upgrade applies what is missing, and no more."""
-        new = Migration(
-            len(shipped()) + 1, "more", "CREATE TABLE IF NOT EXISTS more (x UInt8) ENGINE = Memory;"
-        )
+        number = len(shipped()) + 1
+        new = Migration(number, "more", "CREATE TABLE IF NOT EXISTS more (x UInt8) ENGINE = Memory;")
 
-        assert migrate(url, [*shipped(), new]) == ["0004 more"]
+        assert migrate(url, [*shipped(), new]) == [f"{number:04} more"]
 
     def test_a_file_that_stopped_in_the_middle_is_run_again(self, url: str) -> None:
         """A statement that failed leaves the file unapplied; after the repair it runs from its beginning."""
@@ -313,7 +329,7 @@ class TestMigrations:
         with pytest.raises(Transient, match="ClickHouse failed"):
             migrate(url, [*shipped(), broken])
 
-        assert migrate(url, [*shipped(), changed_sql(broken, first)]) == ["0004 half"]
+        assert migrate(url, [*shipped(), changed_sql(broken, first)]) == [f"{broken.number:04} half"]
 
     def test_an_edited_file_is_refused(self, url: str) -> None:
         """What was applied is not what the file says now."""

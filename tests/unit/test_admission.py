@@ -11,6 +11,9 @@ from ledger.admission import (
     EARLIEST_MS,
     ID_LENGTH_MAX,
     ITEMS_MAX,
+    NOTE_LENGTH_MAX,
+    NOTES_MAX,
+    PRICE_MINOR_MAX,
     PUSHES_MAX,
     QUANTITY_MAX,
     TEXT_LENGTH_MAX,
@@ -18,7 +21,7 @@ from ledger.admission import (
     rejection,
 )
 from ledger.consent import SKEW_MS
-from tests.support.given import ANN, NOON, fact
+from tests.support.given import ANN, DAY, NOON, fact
 
 
 def refused(kind: type[f.SubjectFact], at: int = NOON, key: bytes | None = None, **fields: Any) -> str | None:
@@ -44,6 +47,12 @@ GOOD: list[tuple[type[f.SubjectFact], dict[str, Any]]] = [
     (f.OrderPlaced, {"order_id": "o", "items": tuple(f"i{n}" for n in range(ITEMS_MAX))}),
     (f.CartUpdated, {"item": "i", "change": "added", "quantity": QUANTITY_MAX}),
     (f.MarketingPaused, {"until": None}),
+    (f.InstallationLinked, {"claim": "c", "source": "processor"}),
+    (f.InstallationUnlinked, {"claim": "c", "source": "processor:identity_linker"}),
+    (f.SubjectAttributesSet, {"attributes": {f"a{n}": "v" * NOTE_LENGTH_MAX for n in range(NOTES_MAX)}}),
+    (f.CustomActivity, {"name": "cooked", "properties": {"n" * WORD_LENGTH_MAX: "größer"}}),
+    (f.OnboardingStepCompleted, {"step": "sizes"}),
+    (f.TrialStarted, {"trial": "t", "ends_at": NOON + 30 * DAY}),
 ]
 
 BAD: list[tuple[str, type[f.SubjectFact], dict[str, Any]]] = [
@@ -77,7 +86,55 @@ BAD: list[tuple[str, type[f.SubjectFact], dict[str, Any]]] = [
     ("absurd_identifier", f.OrderPlaced, {"order_id": "o", "items": ("a",) * (ITEMS_MAX + 1)}),
     ("absurd_identifier", f.OrderPlaced, {"order_id": "o", "items": ("",)}),
     ("absurd_time", f.MarketingPaused, {"until": 12}),
+    ("not_yours", f.InstallationLinked, {"claim": "c", "source": "device"}),
+    ("not_yours", f.InstallationUnlinked, {"claim": "c", "source": "server:processor"}),
+    ("absurd_identifier", f.InstallationUnlinked, {"claim": "", "source": "processor"}),
+    ("absurd_number", f.SubjectAttributesSet, {"attributes": {f"a{n}": "" for n in range(NOTES_MAX + 1)}}),
+    ("absurd_identifier", f.SubjectAttributesSet, {"attributes": {"": "v"}}),
+    ("absurd_text", f.SubjectAttributesSet, {"attributes": {"a": "v" * (NOTE_LENGTH_MAX + 1)}}),
+    ("absurd_identifier", f.CustomActivity, {"name": "cooked", "properties": {"n" * 65: "v"}}),
+    ("absurd_text", f.CustomActivity, {"name": "cooked", "properties": {"n": "a\nb"}}),
+    ("absurd_identifier", f.CustomActivity, {"name": "no word"}),
+    ("absurd_identifier", f.OnboardingStepCompleted, {"step": ""}),
+    ("absurd_identifier", f.TrialEnded, {"trial": "", "outcome": "expired"}),
+    ("absurd_time", f.TrialStarted, {"trial": "t", "ends_at": 12}),
 ]
+
+
+def claim(key: bytes = b"phone", **fields: Any) -> str | None:
+    """The reason for which a claim of the phone is refused."""
+    known = {"event_id": "c", "app": "shop", "source": "device", "installation": "phone", "subject": ANN}
+    found = rejection(f.InstallationClaimed(**{**known, "occurred_at": NOON, **fields}), key, NOON)
+    return found[0] if found else None
+
+
+def item(kind: type[f.ItemFact], key: bytes = b"boots", **fields: Any) -> str | None:
+    """The reason for which a fact about the boots is refused."""
+    known = {"event_id": "i", "app": "shop", "source": "server", "item": "boots", "occurred_at": NOON}
+    found = rejection(kind(**{**known, **fields}), key, NOON)
+    return found[0] if found else None
+
+
+def test_a_claim_is_keyed_by_its_installation() -> None:
+    """Whoever claims it, or nobody; a person's address is no name here either."""
+    assert claim() is None
+    assert claim(subject=None) is None
+    assert claim(key=b"ann") == "key_mismatch"
+    assert claim(subject="ann@example.org") == "personal_subject"
+    assert claim(subject="") == "absurd_identifier"
+    assert claim(occurred_at=NOON + SKEW_MS + 1) == "from_the_future"
+
+
+def test_a_fact_about_an_item_is_keyed_by_it() -> None:
+    """Prices and stock at their limits, and beyond them."""
+    price: dict[str, Any] = {"price_minor": PRICE_MINOR_MAX, "currency": "EUR"}
+    assert item(f.ItemPriceChanged, **price, previous_minor=0) is None
+    assert item(f.ItemStockChanged, in_stock=True, quantity=QUANTITY_MAX) is None
+    assert item(f.ItemStockChanged, in_stock=False, key=b"shoes") == "key_mismatch"
+    assert item(f.ItemStockChanged, in_stock=False, quantity=-1) == "absurd_number"
+    assert item(f.ItemPriceChanged, **{**price, "price_minor": PRICE_MINOR_MAX + 1}) == "absurd_number"
+    assert item(f.ItemPriceChanged, **price, previous_minor=-1) == "absurd_number"
+    assert item(f.ItemPriceChanged, **{**price, "currency": "euro"}) == "absurd_text"
 
 
 @pytest.mark.parametrize(("kind", "fields"), GOOD, ids=str)

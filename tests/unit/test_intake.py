@@ -9,7 +9,7 @@ import pytest
 
 from connectors import codec
 from ledger import facts as f
-from processors.agents.intake import Accepted, Refused, read
+from processors.agents.intake import Accepted, Refused, checked, kind_on, read
 from tests.support.given import ANN, HOUR, NOON, fact
 
 
@@ -57,6 +57,19 @@ def test_a_decision_is_not_measured_against_the_brokers_clock() -> None:
     refused = read(ahead)[1]
     assert isinstance(refused, Refused)
     assert refused.reason == "from_the_future"
+
+
+def test_each_topic_takes_its_own_kind_of_facts() -> None:
+    """A claim is no fact about a subject: on another topic it is refused, and so is the reverse."""
+    claim = f.InstallationClaimed(
+        event_id="c", app="shop", occurred_at=NOON, source="device", installation="phone", subject=ANN
+    )
+    here = record(codec.encode(claim), key=b"phone", topic="optin.links")
+
+    assert checked(here, kind_on(here.topic)) == (claim, NOON)
+    for stray in (read(here)[1], checked(record(GOOD), kind_on("optin.links"))):
+        assert isinstance(stray, Refused)
+        assert stray.reason == "misplaced_fact"
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\xc3\x01", GOOD[:12], GOOD + b"x", bytes(70_000)])
