@@ -290,6 +290,10 @@ class OnboardingStepCompleted(ActivityFact, frozen=True, kw_only=True):
     step: str
 
 
+class OnboardingCompleted(ActivityFact, frozen=True, kw_only=True):
+    """The subject completed the onboarding."""
+
+
 class TrialStarted(ActivityFact, frozen=True, kw_only=True):
     """A trial of a paid offer began; it ends at `ends_at` (ms) if nothing happens before."""
 
@@ -493,6 +497,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     SubjectAttributesSet,
     CustomActivity,
     OnboardingStepCompleted,
+    OnboardingCompleted,
     TrialStarted,
     TrialEnded,
     InstallationClaimed,

@@ -52,6 +52,7 @@ GOOD: list[tuple[type[f.SubjectFact], dict[str, Any]]] = [
     (f.SubjectAttributesSet, {"attributes": {f"a{n}": "v" * NOTE_LENGTH_MAX for n in range(NOTES_MAX)}}),
     (f.CustomActivity, {"name": "cooked", "properties": {"n" * WORD_LENGTH_MAX: "größer"}}),
     (f.OnboardingStepCompleted, {"step": "sizes"}),
+    (f.OnboardingCompleted, {}),
     (f.TrialStarted, {"trial": "t", "ends_at": NOON + 30 * DAY}),
 ]
 
