@@ -38,8 +38,6 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,127}", re.ASCII)
 _PHONE: Final = re.compile(r"\+[0-9 .()-]{9,24}|[0-9]{10,15}|[0-9]+[ .()-][0-9 .()-]{7,20}", re.ASCII)
 """A number of up to 15 digits (E.164), or digits with the signs that people write between them. Longer bare
 numbers are ids of a database; a shorter numeric id needs a letter in front."""
-_OURS: Final = frozenset({f.InstallationLinked, f.InstallationUnlinked})
-"""Facts that only our own processors may write."""
 _IDS: Final = (
     "event_id",
     "app",
@@ -82,12 +80,12 @@ def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> Rejection | 
         )
     if not EARLIEST_MS <= fact.occurred_at <= LATEST_MS:
         return "absurd_time", "occurred_at must be milliseconds between the years 2000 and 2100"
-    if fact.occurred_at > appended_ms + SKEW_MS:
+    if fact.occurred_at > appended_ms + SKEW_MS and not isinstance(fact, f.LinkFact):
         return "from_the_future", "occurred_at is later than the append by more than the skew"
     origin = _origin(fact.source)
     if origin is None:
         return "unknown_source", f"source must start with one of {', '.join(f.ORIGINS)}"
-    if origin != "processor" and type(fact) in _OURS:
+    if origin != "processor" and isinstance(fact, f.LinkFact):
         return "not_yours", f"{type(fact).__name__} follows from a claim on optin.links: publish that"
     return _absurd_value(fact)
 

@@ -1,8 +1,8 @@
 """Consent of one subject: a fold over facts that gives the same state in any order, any number of times.
 
 The permission of an installation is kept as one register for each clock that speaks about it; which of
-them counts is computed when somebody asks (`effective`), never while folding. Preferences, pauses and
-suppressions are registers too: the latest time wins, at equal times the more private value. So the fold
+them counts is computed when somebody asks (`ledger/effective.py`), never while folding. Preferences, pauses
+and suppressions are registers too: the latest time wins, at equal times the more private value. So the fold
 is a join: commutative and idempotent, whatever the order in which topics are read.
 
 Times are milliseconds, already capped at the fact's first append (`consent_fold.effective_time`).
@@ -11,7 +11,7 @@ Times are milliseconds, already capped at the fact's first append (`consent_fold
 from __future__ import annotations
 
 import hashlib
-from typing import Final, NamedTuple, TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never
 
 import msgspec
 
@@ -43,7 +43,8 @@ PermissionFact: TypeAlias = (
 )
 """The facts that say something about permission."""
 
-_PRIVACY: Final = {name: len(f.PERMISSIONS) - rank for rank, name in enumerate(f.PERMISSIONS)}
+PRIVACY: Final = {name: len(f.PERMISSIONS) - rank for rank, name in enumerate(f.PERMISSIONS)}
+"""The greater number is the more private permission."""
 
 
 class Register(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -80,6 +81,9 @@ class Installation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     server: Register | None = None
     imported: Register | None = None
     tokens: tuple[Token, ...] = ()
+    linked_at: int = -1
+    unlinked_at: int = -1
+    """When the linker last said that it is, and that it is no longer, this subject's; -1: never."""
 
 
 class Switch(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -120,17 +124,7 @@ class Consent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """First times of facts whose clock was ahead of the broker's; see `consent_fold`."""
 
 
-class Effective(NamedTuple):
-    """The permission that counts, since when, by whose word."""
-
-    permission: str
-    at: int
-    register: str
-    cause: str
-
-
 EMPTY: Final = Consent()
-UNKNOWN: Final = Effective("not_determined", -1, "", "")
 
 
 def token_id(provider: str, token: str) -> str:
@@ -170,6 +164,10 @@ def evolve(consent: Consent, fact: f.SubjectFact, at: int) -> Consent:
         case f.TokenInvalidated():
             dead = Token(fact.token_id, invalidated_at=at)
             return _token(consent, fact, fact.installation, dead)
+        case f.InstallationLinked():
+            return _owned(consent, fact, linked_at=at)
+        case f.InstallationUnlinked():
+            return _owned(consent, fact, unlinked_at=at)
         case _:
             return _prefer(consent, fact, at)
 
@@ -255,6 +253,23 @@ def _seen(consent: Consent, fact: f.InstallationSeen, at: int) -> Consent:
     return _with(consent, key, seen)
 
 
+def _owned(
+    consent: Consent,
+    fact: f.InstallationLinked | f.InstallationUnlinked,
+    linked_at: int = -1,
+    unlinked_at: int = -1,
+) -> Consent:
+    key, known = _installation(consent, fact, fact.installation)
+    if known.linked_at >= linked_at and known.unlinked_at >= unlinked_at:
+        return consent
+    owned = msgspec.structs.replace(
+        known,
+        linked_at=max(known.linked_at, linked_at),
+        unlinked_at=max(known.unlinked_at, unlinked_at),
+    )
+    return _with(consent, key, owned)
+
+
 def spoken(fact: PermissionFact) -> tuple[str, str]:
     """What a fact says about permission: (permission, cause)."""
     match fact:
@@ -269,7 +284,7 @@ def spoken(fact: PermissionFact) -> tuple[str, str]:
         case _:
             assert_never(fact)
     # An unknown word (a newer app's) is read as the most private one.
-    return said if said[0] in _PRIVACY else ("denied", said[1])
+    return said if said[0] in PRIVACY else ("denied", said[1])
 
 
 def register_of(fact: f.Fact) -> str:
@@ -297,13 +312,13 @@ def _speak(consent: Consent, fact: PermissionFact, at: int) -> Consent:
 
 
 def _timed_key(word: Register | None) -> tuple[int, int, str]:
-    return (word.at, _PRIVACY[word.permission], word.cause) if word else (-1, -1, "")
+    return (word.at, PRIVACY[word.permission], word.cause) if word else (-1, -1, "")
 
 
 def _counted_key(word: Register | None) -> tuple[int, int, int, str]:
     if word is None:
         return (-1, -1, -1, "")
-    return word.sequence, _PRIVACY[word.permission], word.at, word.cause
+    return word.sequence, PRIVACY[word.permission], word.at, word.cause
 
 
 def _token(consent: Consent, fact: f.Fact, installation: str, news: Token) -> Consent:
@@ -325,53 +340,3 @@ def _token(consent: Consent, fact: f.Fact, installation: str, news: Token) -> Co
         reverse=True,
     )
     return _with(consent, key, msgspec.structs.replace(known, tokens=tuple(newest[:TOKENS_MAX])))
-
-
-def current_token(installation: Installation) -> Token | None:
-    """The address that a push would go to: the latest registered one, live or dead."""
-    registered = [token for token in installation.tokens if token.registered_at >= 0]
-    return max(registered, key=lambda t: (t.registered_at, t.token_id), default=None)
-
-
-def effective(installation: Installation) -> Effective:
-    """Which permission counts now.
-
-    Start from the latest word of the device. A grant by a server or an import stands in where the device
-    said nothing, and replaces a device's refusal only if later by more than `SKEW_MS`. Then a refusal
-    from any clock wins if it is at or after the grant that would count.
-    """
-    words = {
-        name: word
-        for name, word in zip(
-            REGISTERS,
-            (
-                installation.device_counted,
-                installation.device,
-                installation.server,
-                installation.imported,
-            ),
-            strict=True,
-        )
-        if word is not None
-    }
-    if not words:
-        return UNKNOWN
-
-    def latest(names: list[str]) -> str | None:
-        return max(names, key=lambda n: (words[n].at, _PRIVACY[words[n].permission], n), default=None)
-
-    refused = [name for name, word in words.items() if word.permission in REFUSALS]
-    chosen = latest([name for name in ("device_counted", "device") if name in words])
-    others = latest([n for n in ("server", "import") if n in words and n not in refused])
-    if others is not None and (
-        chosen is None or (chosen in refused and words[others].at > words[chosen].at + SKEW_MS)
-    ):
-        chosen = others
-    strongest = latest(refused)
-    if strongest is not None and (
-        chosen is None or chosen in refused or words[strongest].at >= words[chosen].at
-    ):
-        chosen = strongest
-    assert chosen is not None  # some register spoke, so either a grant or a refusal was chosen
-    word = words[chosen]
-    return Effective(word.permission, word.at, chosen, word.cause)

@@ -3,6 +3,7 @@
 A fact counts from its own time, but never from later than its first append. A clock that is ahead of the
 broker's is honest within the skew, so such facts exist; a second copy of one is appended later, and must not
 move it behind what was said in between. So the first times of such facts are remembered (`Consent.ahead`).
+The identity linker's facts count from their own time always: no clock gave it, but the order of the claims.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ AHEAD_MAX: Final = 32
 
 def effective_time(fact: f.Fact, appended_ms: int) -> int:
     """When the fact counts from: its own time, but never later than its first append."""
-    return min(fact.occurred_at, appended_ms)
+    if fact.occurred_at <= appended_ms or isinstance(fact, f.LinkFact):
+        return fact.occurred_at
+    return appended_ms
 
 
 def refusal(consent: Consent, fact: f.SubjectFact) -> str | None:
@@ -60,7 +63,7 @@ def take_in(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
 def fold_fact(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
     """Fold one fact for which there is room (the caller asked `refusal`); else like `take_in`."""
     at = effective_time(fact, appended_ms)
-    is_ahead = fact.occurred_at > appended_ms
+    is_ahead = fact.occurred_at > appended_ms and not isinstance(fact, f.LinkFact)
     if not is_ahead and not consent.ahead:
         return evolve(consent, fact, at)
     mark = f"{short_hash(fact.event_id):x}"

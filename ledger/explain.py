@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Iterable
 
 from ledger import facts as f
-from ledger.consent import EMPTY, Consent, current_token, effective
+from ledger.consent import EMPTY, Consent
 from ledger.consent_fold import take_in
+from ledger.effective import current_token, effective, unlinked
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ def _parts(consent: Consent) -> dict[str, str]:
         token = current_token(installation)
         if token is not None:
             parts[f"token of {key}"] = "live" if token.live else "dead"
+        if max(installation.linked_at, installation.unlinked_at) >= 0:
+            parts[f"link of {key}"] = "unlinked" if unlinked(installation) else "linked"
         if installation.seen_at >= 0:
             place = installation.time_zone or installation.country or "unknown place"
             parts[f"installation {key}"] = f"{installation.platform}, {place}"

@@ -185,18 +185,19 @@ class SubjectErased(SubjectFact, frozen=True, kw_only=True):
     """The subject asked to be forgotten. Final: nothing later brings the subject back."""
 
 
-class InstallationLinked(SubjectFact, frozen=True, kw_only=True):
-    """An installation belongs to the subject from now on, by the claim with that event id."""
+class LinkFact(SubjectFact, frozen=True, kw_only=True):
+    """Whose an installation is; written by our identity linker alone. `claim`: event id of the cause."""
 
     installation: str
     claim: str
 
 
-class InstallationUnlinked(SubjectFact, frozen=True, kw_only=True):
-    """An installation no longer belongs to the subject, by the claim with that event id."""
+class InstallationLinked(LinkFact, frozen=True, kw_only=True):
+    """An installation belongs to the subject from now on."""
 
-    installation: str
-    claim: str
+
+class InstallationUnlinked(LinkFact, frozen=True, kw_only=True):
+    """An installation no longer belongs to the subject."""
 
 
 # -- tokens ----------------------------------------------------------------------------------------

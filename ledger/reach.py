@@ -10,9 +10,10 @@ from typing import Final
 import msgspec
 
 from ledger import facts as f
-from ledger.consent import EMPTY, Consent, current_token, installation_key, token_id
+from ledger.consent import EMPTY, Consent, installation_key, token_id
 from ledger.consent_fold import take_in
 from ledger.definitions import Policy
+from ledger.effective import UNLINKED, current_token, newest_token
 from ledger.gate import TRANSACTIONAL
 from ledger.snapshot import consent_view
 
@@ -42,7 +43,10 @@ def decode(raw: bytes) -> Reach:
 
 
 def fold(reach: Reach, fact: f.SubjectFact, appended_ms: int) -> Reach:
-    """Fold one fact of permissions or tokens; addresses of dead or replaced tokens are dropped."""
+    """Fold one fact of permissions or tokens.
+
+    Addresses are dropped when they are dead or replaced, and when their installation is unlinked.
+    """
     consent = take_in(reach.consent, fact, appended_ms)
     if consent is reach.consent:
         return reach
@@ -50,9 +54,9 @@ def fold(reach: Reach, fact: f.SubjectFact, appended_ms: int) -> Reach:
     if isinstance(fact, f.TokenRegistered):
         name = token_id(fact.provider, fact.token)
         addresses = {**addresses, name: (fact.provider, fact.token)}
-    if isinstance(fact, f.TokenRegistered | f.TokenInvalidated | f.SubjectErased):
-        current = (current_token(i) for i in consent.installations.values())
-        live = {token.token_id for token in current if token is not None and token.live}
+    if isinstance(fact, f.TokenRegistered | f.TokenInvalidated | f.InstallationUnlinked | f.SubjectErased):
+        newest = (newest_token(i) for i in consent.installations.values())
+        live = {token.token_id for token in newest if token is not None and token.live}
         addresses = {name: address for name, address in addresses.items() if name in live}
     return msgspec.structs.replace(reach, consent=consent, addresses=addresses)
 
@@ -74,6 +78,8 @@ def late_refusal(
     key = installation_key(decision.app, installation)
     seen = next((i for i in view.installations if i.key == key), None)
     allowed = policy.transactional_permissions if transactional else policy.marketing_permissions
+    if seen is not None and seen.permission == UNLINKED:
+        return UNLINKED
     if seen is None or seen.permission not in allowed:
         return "permission"
     if address(reach, key) is None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ledger.consent import Consent, current_token, effective
+from ledger.consent import Consent
+from ledger.effective import current_token, effective
 
 
 class InstallationView(msgspec.Struct, frozen=True, array_like=True, gc=False):

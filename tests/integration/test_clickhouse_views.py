@@ -19,8 +19,9 @@ from connectors.clickhouse.sink import FactSink
 from connectors.datasets.shop_week import shop_week
 from connectors.errors import Misconfigured, Transient
 from ledger import facts as f
-from ledger.consent import EMPTY, Consent, current_token, effective
+from ledger.consent import EMPTY, Consent
 from ledger.consent_fold import take_in
+from ledger.effective import current_token, effective
 from processors.stack import Servers
 from tests.support.examples import example_of
 from tests.support.fact_strategies import CONSENT_FACTS, Dated

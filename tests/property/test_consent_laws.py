@@ -15,11 +15,11 @@ from ledger.consent import (
     SKEW_MS,
     Consent,
     Installation,
-    effective,
     evolve,
     installation_key,
 )
 from ledger.consent_fold import effective_time, take_in
+from ledger.effective import effective
 from tests.support.fact_strategies import CONSENT_FACTS, HISTORIES, PERMISSION_FACTS, TIMES, Dated
 from tests.support.given import NOON, PHONE, fact
 

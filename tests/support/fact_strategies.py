@@ -63,6 +63,8 @@ OTHER_CONSENT_FACTS: Final = st.one_of(
         token_id=TOKEN_IDS.map(lambda token: token_id("console", token)),
         reason=st.just("gone"),
     ),
+    _fact(f.InstallationLinked, installation=INSTALLATIONS, claim=st.just("c")),
+    _fact(f.InstallationUnlinked, installation=INSTALLATIONS, claim=st.just("c")),
     _fact(f.TopicSubscribed, topic=st.sampled_from(["carts", "news"])),
     _fact(f.TopicUnsubscribed, topic=st.sampled_from(["carts", "news"])),
     _fact(

@@ -17,6 +17,7 @@ from tests.support.plain_reader import decode, read
 PRIVATE_LAST = ["authorized", "ephemeral", "provisional", "pre_granted", "not_determined", "denied"]
 REGISTERS = ["device_counted", "device", "server", "import"]
 OUTCOMES = {"PushAccepted", "PushRejected", "PushWithheldLate", "PushOutcomeUnknown"}
+LINKS = ["InstallationLinked", "InstallationUnlinked"]
 DENIALS, SKEW_MS = {"PermissionDenied", "PermissionRevoked"}, 300_000
 Words = defaultdict[Any, list[tuple[Any, list[Any]]]]
 
@@ -32,13 +33,16 @@ def fold(facts: list[tuple[str, dict[str, Any], int]]) -> list[Any]:
         return [{}, {}, None, None, None, {}, min(erased)]
     seen, words, topics, suppressions = (Words(list) for _ in range(4))
     tokens: dict[str, dict[str, list[Any]]] = defaultdict(dict)
+    links: dict[str, list[int]] = defaultdict(lambda: [-1, -1])
     preferences: Words = Words(list)
     first = {f["event_id"]: (name, f, appended) for name, f, appended in reversed(facts)}
     for name, f, appended in first.values():
         at = min(f["occurred_at"], appended)
         key, until = f"{f['app']}/{f.get('installation')}", f.get("until")
         permission = "denied" if name in DENIALS else f.get("level") or f.get("permission")
-        if name == "InstallationSeen":
+        if name in LINKS:  # dated by the order of the claims, not by a clock
+            links[key][LINKS.index(name)] = max(links[key][LINKS.index(name)], f["occurred_at"])
+        elif name == "InstallationSeen":
             told = [f["platform"], f["time_zone"], f["country"]]
             seen[key].append(((at, *[t or "" for t in told]), [at, *told]))
         elif permission:
@@ -71,10 +75,10 @@ def fold(facts: list[tuple[str, dict[str, Any], int]]) -> list[Any]:
             switch = (at, on, until is None, until or 0), [at, on, until]
             (preferences["pause"] if name[0] == "M" else suppressions[f["reason"]]).append(switch)
     installations = {}
-    for key in {*seen, *tokens, *(key for key, _ in words)}:
+    for key in {*seen, *tokens, *links, *(key for key, _ in words)}:
         known = sorted(tokens[key].values(), key=lambda t: (t[1], t[2], t[0]), reverse=True)[:8]
         told = latest(seen[key]) or [-1, "", None, None]
-        installations[key] = [*told, *(latest(words[key, r]) for r in REGISTERS), known]
+        installations[key] = [*told, *(latest(words[key, r]) for r in REGISTERS), known, *links[key]]
     named = [{name: latest(w) for name, w in group.items()} for group in (topics, suppressions)]
     chosen = [latest(preferences[name]) for name in ("frequency", "quiet", "pause")]
     return [installations, named[0], *chosen, named[1], None]
@@ -82,8 +86,12 @@ def fold(facts: list[tuple[str, dict[str, Any], int]]) -> list[Any]:
 
 def may_push(row: list[Any], key: str) -> bool:
     """Whether the effective permission of an installation of this row lets marketing pass."""
-    said = dict(zip(REGISTERS, row[0].get(key, [None] * 9)[4:8], strict=True))
-    ranked = [(w[1], PRIVATE_LAST.index(w[0]), n) for n, w in said.items() if w]
+    installation = row[0].get(key, [None] * 9 + [-1, -1])
+    linked_at, unlinked_at = installation[9:11]
+    if linked_at <= unlinked_at != -1:
+        return False
+    said = dict(zip(REGISTERS, installation[4:8], strict=True))
+    ranked = [(w[1], PRIVATE_LAST.index(w[0]), n) for n, w in said.items() if w and w[1] > unlinked_at]
     no = [r for r in ranked if r[1] >= PRIVATE_LAST.index("not_determined")]
     device = max((r for r in ranked if r[2].startswith("device")), default=None)
     grant = max((r for r in ranked if r not in no and not r[2].startswith("device")), default=None)

@@ -14,13 +14,12 @@ from ledger.consent import (
     SUPPRESSIONS_MAX,
     TOPICS_MAX,
     Consent,
-    Effective,
-    current_token,
-    effective,
     evolve,
     token_id,
 )
-from ledger.consent_fold import refusal
+from ledger.consent_fold import refusal, take_in
+from ledger.effective import Effective, current_token, effective
+from ledger.snapshot import consent_view
 from tests.support.given import HOUR, NOON, fact
 
 LATER = NOON + HOUR
@@ -168,3 +167,62 @@ class TestBounds:
         assert refusal(state, fact(f.OrderPlaced, order_id="o", items=("a",), installation="a65th")) is None
         assert refusal(state, named("n0")) is None
         assert refusal(state, named("one-more")) == reason
+
+
+class TestLinks:
+    """Whose an installation is: after a handover nothing of the former person's time counts."""
+
+    def linked(self, at: int) -> f.SubjectFact:
+        """The phone is Ann's."""
+        return fact(f.InstallationLinked, at, claim="c", source="processor")
+
+    def unlinked(self, at: int) -> f.SubjectFact:
+        """The phone is no longer Ann's."""
+        return fact(f.InstallationUnlinked, at, claim="c", source="processor")
+
+    def test_a_phone_that_nobody_claimed_is_as_it_was(self) -> None:
+        """An app that never claims installations loses nothing."""
+        assert permission(granted()).permission == "authorized"
+        assert permission(granted(), self.linked(NOON)).permission == "authorized"
+
+    def test_a_phone_that_changed_hands_is_usable_for_nothing(self) -> None:
+        """Neither its grant nor its address, nor what its former owner's app still says."""
+        state = after(
+            granted(),
+            fact(f.TokenRegistered, NOON, provider="apns", token="t"),
+            self.unlinked(LATER),
+            granted(LATER + 1),
+            fact(f.TokenRegistered, LATER + 1, provider="apns", token="t"),
+        )
+
+        (view,) = consent_view(state, "shop", "carts").installations
+        assert (view.permission, view.token_live) == ("unlinked", False)
+
+    def test_what_was_said_before_does_not_revive(self) -> None:
+        """Somebody else held the phone meanwhile: the app must say anew what it finds."""
+        back = (granted(), self.unlinked(LATER), self.linked(LATER + 1))
+
+        assert permission(*back).permission == "not_determined"
+        assert permission(*back, granted(LATER)).permission == "not_determined"
+        assert permission(*back, granted(LATER + 1)).permission == "authorized"
+
+    def test_an_unlink_and_a_link_of_the_same_time_leave_it_unlinked(self) -> None:
+        """A tie goes to privacy."""
+        for both in ((self.linked(NOON), self.unlinked(NOON)), (self.unlinked(NOON), self.linked(NOON))):
+            assert permission(*both).permission == "unlinked"
+
+    def test_an_address_may_come_before_its_link(self) -> None:
+        """Tokens and links come by different topics."""
+        early = fact(f.TokenRegistered, LATER + 2, provider="apns", token="t")
+        state = after(self.unlinked(LATER), early, self.linked(LATER + 1))
+
+        token = current_token(state.installations["shop/phone"])
+        assert token is not None
+        assert token.live
+
+    def test_a_linkers_fact_counts_from_its_own_time(self) -> None:
+        """It is dated by the claims before it, which may be a moment ahead of the broker's clock."""
+        state = take_in(take_in(EMPTY, self.unlinked(NOON + 5), NOON), self.linked(NOON + 6), NOON)
+
+        assert state.installations["shop/phone"].linked_at == NOON + 6
+        assert state.ahead == {}

@@ -101,6 +101,20 @@ def test_explain_names_the_fact_behind_each_part() -> None:
     }
 
 
+def test_explain_tells_whose_an_installation_is() -> None:
+    """The claim's fact stands behind it, and behind the permission that it took."""
+    granted = fact(f.PermissionGranted, NOON, level="authorized")
+    linked = fact(f.InstallationLinked, NOON + 1, claim="c1")
+    unlinked = fact(f.InstallationUnlinked, NOON + 2, claim="c2")
+
+    _, parts = explain((one, one.occurred_at) for one in (granted, linked, unlinked))
+
+    assert {part.name: (part.value, part.fact) for part in parts} == {
+        "link of shop/phone": ("unlinked", unlinked),
+        "permission of shop/phone": ("unlinked", unlinked),
+    }
+
+
 def test_explain_of_an_erased_subject_says_nothing_else() -> None:
     """The marker is all there is."""
     erased = fact(f.SubjectErased, NOON + 1)

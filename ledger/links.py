@@ -1,0 +1,94 @@
+"""Whose an installation is: the rule by which claims become links, one row per installation and app.
+
+The order of the claims' topic decides, not their clocks. What follows from a claim depends on the claims
+before it alone: who repeats them, after a crash or as a former owner, repeats the same facts with the same
+ids and times.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ledger import facts as f
+from ledger.ids import derived, short_hash
+from ledger.subject import NewerState
+
+LINK_VERSION: Final = 1
+RECENT_IDS_MAX: Final = 16
+"""Claims of which a second copy is recognised, per installation."""
+
+
+class Link(msgspec.Struct, frozen=True, array_like=True):
+    """Who uses one installation; one row of the journeys role's lane of links."""
+
+    version: int = LINK_VERSION
+    subject: str | None = None
+    """None: nobody."""
+    last: int = -1
+    """The time (ms) of the latest change."""
+    sequence: int = -1
+    """The highest sequence of a claim."""
+    recent: tuple[int, ...] = ()
+    """Hashes of the latest claims' event ids."""
+
+
+NOBODYS: Final = Link()
+
+Change = tuple[Link, tuple[f.LinkFact, ...]]
+"""The row after a claim, and what follows from it: an unlink, a link, or the one before the other."""
+
+_encoder = msgspec.msgpack.Encoder(order="sorted")
+_decoder = msgspec.msgpack.Decoder(Link)
+
+
+def encode(link: Link) -> bytes:
+    """Write a row."""
+    return _encoder.encode(link)
+
+
+def decode(raw: bytes) -> Link:
+    """Read a row. Raises `NewerState` for a row of a newer binary, `msgspec.DecodeError` for junk."""
+    link = _decoder.decode(raw)
+    if link.version > LINK_VERSION:
+        raise NewerState(f"link version {link.version}, this binary knows {LINK_VERSION}")
+    return link
+
+
+def claim(link: Link, fact: f.InstallationClaimed, appended_ms: int) -> Change:
+    """Apply one claim that was first appended at `appended_ms`, in the order of its partition.
+
+    A second copy changes nothing, nor does a claim that its installation numbered lower than an earlier one.
+    The facts are dated after every earlier change of the installation, so that each subject's own fold, which
+    knows no order but time, agrees with the order of the claims.
+    """
+    mark = short_hash(fact.event_id)
+    if mark in link.recent or (fact.sequence is not None and fact.sequence < link.sequence):
+        return link, ()
+    known = msgspec.structs.replace(
+        link,
+        sequence=max(link.sequence, -1 if fact.sequence is None else fact.sequence),
+        recent=(*link.recent, mark)[-RECENT_IDS_MAX:],
+    )
+    if fact.subject == link.subject:
+        return known, ()
+    at = max(min(fact.occurred_at, appended_ms), link.last + 1)
+    facts: list[f.LinkFact] = []
+    if link.subject is not None:
+        facts.append(_fact(f.InstallationUnlinked, link.subject, fact, at))
+    if fact.subject is not None:
+        facts.append(_fact(f.InstallationLinked, fact.subject, fact, at))
+    return msgspec.structs.replace(known, subject=fact.subject, last=at), tuple(facts)
+
+
+def _fact(kind: type[f.LinkFact], subject: str, cause: f.InstallationClaimed, at: int) -> f.LinkFact:
+    return kind(
+        event_id=derived(kind.__name__, cause.app, cause.installation, cause.event_id),
+        app=cause.app,
+        occurred_at=at,
+        source="processor:identity_linker",
+        subject=subject,
+        installation=cause.installation,
+        claim=cause.event_id,
+    )
