@@ -76,11 +76,11 @@ def _clickhouse() -> Iterator[str]:
         "## Views",
         "",
     )
-    for statement in everything:
-        found = VIEW.search(statement)
-        if found is not None:
-            yield from (f"### {found[1]}", "", *_comment_at_end(statement[: found.start()]), "")
-            yield from ("```sql", statement[found.start() :], "```", "")
+    # A later migration's text of a view replaces an earlier one.
+    views = {found[1]: (found, text) for text in everything if (found := VIEW.search(text)) is not None}
+    for name, (found, statement) in views.items():
+        yield from (f"### {name}", "", *_comment_at_end(statement[: found.start()]), "")
+        yield from ("```sql", statement[found.start() :], "```", "")
     yield from ("## Tables", "")
     for table, columns in TABLES.items():
         sql = "\n".join(one for one in everything if re.search(rf"TABLE (IF NOT EXISTS )?{table}\n", one))
