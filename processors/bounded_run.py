@@ -32,6 +32,7 @@ from processors.topic_names import (
     DECISIONS,
     DELIVERIES,
     JOURNEYS_CHANGELOG,
+    LINKS,
     PERMISSIONS,
     TOKENS,
 )
@@ -78,7 +79,8 @@ class BoundedRun:
 
     def refuse_used_topics(self) -> None:
         """Raise `Misconfigured` if the inputs hold anything: a run needs them for itself."""
-        used = [topic for topic, ends in asyncio.run(self._ends_now(INPUTS)).items() if any(ends)]
+        found = asyncio.run(self._ends_now((*INPUTS, LINKS)))
+        used = [topic for topic, ends in found.items() if any(ends)]
         if used:
             raise Misconfigured(
                 f"{', '.join(used)} at {self._bootstrap} hold facts already: a replay or demo needs"

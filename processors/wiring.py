@@ -14,8 +14,10 @@ from connectors.kafka.append import Appender
 from connectors.kafka.topics import partition_count
 from connectors.push.console import ConsoleSender
 from connectors.time_zones import zone_table
+from processors.agents import identity_linker as linking
 from processors.agents import intake, reach_rows, subject_rows
 from processors.agents.consent_projector import consent_projector
+from processors.agents.identity_linker import IdentityLinker, identity_linker
 from processors.agents.journey_runner import journey_runner
 from processors.agents.metrics_streamer import MetricsStreamer, metrics_streamer
 from processors.agents.push_sender import Lease, PushSenderHandler, push_sender
@@ -34,7 +36,15 @@ from processors.registry_framing import writer_schemas
 from processors.settings import Settings
 from processors.telemetry import catalogue as measured
 from processors.telemetry.telemetry import Telemetry
-from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, PERMISSIONS, SENDS_CHANGELOG, TOKENS
+from processors.topic_names import (
+    CONSENT_CHANGELOG,
+    JOURNEYS_CHANGELOG,
+    LINKS,
+    LINKS_CHANGELOG,
+    PERMISSIONS,
+    SENDS_CHANGELOG,
+    TOKENS,
+)
 from processors.wall_clock import wall_ms
 
 BARRIER_POLL_S: Final = 0.01
@@ -98,22 +108,30 @@ class Worker:
 
 
 def journeys(settings: Settings, telemetry: Telemetry) -> Any:
-    """consent_projector and journey_runner over one row per subject.
+    """consent_projector and journey_runner over one row per subject; identity_linker in a lane of its own.
 
-    Publishes its definitions first: whatever a decision or an open instance cites can be read by everybody.
+    By the event clock there is no linker: a bounded run takes no claims, but the facts that followed from
+    them. Publishes its definitions first: whatever a decision or an open instance cites can be read by
+    everybody.
     """
     definitions = asyncio.run(publish_definitions(settings.kafka_bootstrap, settings.definitions))
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
     worker = Worker("journeys", settings, telemetry)
     lane = worker.lane("subjects", JOURNEYS_CHANGELOG, subject_rows.ROWS)
-    reappend = None
-    if settings.clock == "wall":
-        reappend = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER).append
+    by_events = settings.clock == "event"
+    if by_events:
+        asyncio.run(_refuse_claims(settings.kafka_bootstrap, partitions))
+    appender = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER)
+    reappend = None if by_events else appender.append
     handler = SubjectHandler(
         definitions, zone_table(), partitions, reappend, settings.bad_share_max, telemetry.meters
     )
     consent_projector(worker.app, lane, handler)
     journey_runner(worker.app, lane, handler)
+    if not by_events:
+        links_lane = worker.lane("links", LINKS_CHANGELOG, linking.ROWS)
+        linker = IdentityLinker(partitions, appender.append_all, settings.bad_share_max)
+        identity_linker(worker.app, links_lane, linker)
     return worker.app
 
 
@@ -200,6 +218,20 @@ def build(role: str, settings: Settings) -> Any:
     # Before anything else, so that it can be asked what a worker waits for that does not come up.
     telemetry = Telemetry(role, settings)
     return ROLES[role](settings, telemetry)
+
+
+async def _refuse_claims(bootstrap: str, partitions: int) -> None:
+    """Raise `Misconfigured` if there are claims, which nobody would fold."""
+    watermarks = Watermarks(bootstrap)
+    try:
+        ends = await watermarks.ends((LINKS, number) for number in range(partitions))
+    finally:
+        await watermarks.stop()
+    if any(ends.values()):
+        raise Misconfigured(
+            f"{LINKS} at {bootstrap} holds claims, and a run by the event clock takes none: replay the"
+            " InstallationLinked and InstallationUnlinked facts that followed from them"
+        )
 
 
 async def _folded(worker: Worker, partition: int, permissions_next: int, tokens_next: int) -> bool:

@@ -53,12 +53,15 @@ class Hooks:
 
     `fire(key, row, transaction)`: a row's due time has come.
     `before(partition, items)`: awaited before items are folded (a barrier); False: try again.
+    `announce(partition, announcements)`: awaited after the fold and before the commit (appends elsewhere that
+    must be acknowledged before the state moves). A crash in between repeats them; an error ends the process.
     `after(partition, effects)`: awaited after the commit; its results go to `conclude`, in a transaction
     of their own, until no effects are left.
     """
 
     fire: Callable[[bytes, Any, Transaction], None] | None = None
     before: Callable[[int, Sequence[Any]], Awaitable[bool]] | None = None
+    announce: Callable[[int, list[Any]], Awaitable[None]] | None = None
     after: Callable[[int, list[Any]], Awaitable[list[Any]]] | None = None
     conclude: Callable[[Any, Transaction], None] | None = None
 
@@ -364,6 +367,8 @@ class Lane:
         """Write, apply, then do what was asked for after the commit, each round in its transaction."""
         partition = transaction.partition
         while True:
+            if transaction.announcements and self.hooks.announce is not None:
+                await self.hooks.announce(partition, transaction.announcements)
             began = time.perf_counter()
             await self.writer.transact(partition, transaction.writes())
             self.table.apply(partition, transaction.rows, transaction.position())

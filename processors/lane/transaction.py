@@ -27,6 +27,7 @@ class Transaction:
         self.runs: list[tuple[str, int, int]] = []
         self.rows: dict[bytes, Any] = {}
         self.outputs: dict[str, list[tuple[bytes | None, bytes | None]]] = {}
+        self.announcements: list[Any] = []
         self.effects: list[Any] = []
         self.durable: list[Callable[[], None]] = []
         self.done = start.done
@@ -47,6 +48,10 @@ class Transaction:
     def emit(self, topic: str, key: bytes | None, value: bytes) -> None:
         """Append a record to the same partition number of an output topic."""
         self.outputs.setdefault(topic, []).append((key, value))
+
+    def announce(self, announcement: Any) -> None:
+        """Ask for something to be done before the commit (an append to another partition)."""
+        self.announcements.append(announcement)
 
     def effect(self, effect: Any) -> None:
         """Ask for something to be done after the commit (a network call)."""
