@@ -130,7 +130,7 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
     journey_runner(worker.app, lane, handler)
     if not by_events:
         links_lane = worker.lane("links", LINKS_CHANGELOG, linking.ROWS)
-        linker = IdentityLinker(partitions, appender.append_all, settings.bad_share_max)
+        linker = IdentityLinker(partitions, appender.append_all, settings.bad_share_max, telemetry.meters)
         identity_linker(worker.app, links_lane, linker)
     return worker.app
 

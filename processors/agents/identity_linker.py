@@ -22,11 +22,15 @@ from ledger.links import NOBODYS, Link
 from processors.agents import intake
 from processors.agents.bad_share import BadShare
 from processors.agents.intake import Refused
+from processors.agents.tally import tell_refused
 from processors.lane.app import raw_topic
 from processors.lane.lane import Hooks, Lane
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
+from processors.telemetry import catalogue as c
+from processors.telemetry.meters import FORGETFUL, Meters
 from processors.topic_names import LINKS
+from processors.wall_clock import wall_ms
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +56,17 @@ class IdentityLinker:
     skipped.
     """
 
-    def __init__(self, partitions: int, append_all: AppendAll, bad_share_max: float = 1.0) -> None:
+    def __init__(
+        self,
+        partitions: int,
+        append_all: AppendAll,
+        bad_share_max: float = 1.0,
+        meters: Meters = FORGETFUL,
+    ) -> None:
         self._partitions = partitions
         self._append_all = append_all
         self._bad_share = BadShare(bad_share_max)
-        self.dead_letters = 0
-        self.reappended = 0
+        self._meters = meters
 
     def read(self, record: Any) -> tuple[int, Claim | Refused]:
         """Decode and check one record. Never raises for bad input."""
@@ -71,11 +80,12 @@ class IdentityLinker:
         """Fold one read record. Raises `Misconfigured` when most of the last ones were bad."""
         self._bad_share.note(refused=isinstance(item, Refused))
         if isinstance(item, Refused):
-            self.dead_letters += 1
             intake.dead_letter(item, transaction)
+            tell_refused(item.reason, transaction, self._meters)
             return
         if partition_of(item.record.key, self._partitions) != transaction.partition:
             transaction.announce(item)
+            transaction.once_durable(lambda: self._meters.add(c.MISPLACED, topic=LINKS))
             return
         key = installation_key(item.fact.app, item.fact.installation).encode()
         row: Link = transaction.get(key) or NOBODYS
@@ -94,8 +104,9 @@ class IdentityLinker:
         misplaced = [item for item in announcements if isinstance(item, Claim)]
         facts = [item for item in announcements if not isinstance(item, Claim)]
         await self._append_all([self._home(claim) for claim in misplaced])
-        self.reappended += len(misplaced)
         for claim in misplaced:
+            self._meters.add(c.REAPPENDS)
+            self._meters.observe(c.MISPLACED_DELAY, max(0, wall_ms() - claim.appended_ms) / 1000)
             log.warning(
                 "%s/%d offset %d: a claim whose installation belongs on another partition was appended there;"
                 " its producer's partitioner is not murmur2 (docs/reference/topics.md)",

@@ -17,8 +17,10 @@ ROLES: Final = (*LANE_ROLES, "metrics")
 
 _NAMES: Final = tuple(topic.name for topic in schemas.topics())
 TOPICS: Final = tuple(name for name in _NAMES if not name.endswith("-changelog"))
-SUBJECT_INPUTS: Final = tuple(
-    topic.name for topic in schemas.topics() if topic.key == "subject" and "journeys" in topic.consumers
+MOVABLE_INPUTS: Final = tuple(
+    topic.name
+    for topic in schemas.topics()
+    if topic.key in {"subject", "installation"} and "journeys" in topic.consumers
 )
 LANES: Final = tuple(name.split("-")[1] for name in _NAMES if name.endswith("-changelog"))
 """A changelog is called `optin.<role>-<lane>-changelog`."""
@@ -27,7 +29,14 @@ DEAD_LETTER_REASONS: Final = (
     *("empty", "not_single_object", "unknown_schema", "truncated", "trailing_bytes", "oversized"),
     *("undecodable", "key_mismatch", "personal_subject", "absurd_time", "from_the_future"),
     *("unknown_source", "absurd_identifier", "absurd_text", "absurd_number", "misplaced"),
-    *("misplaced_fact", "too_many_installations", "too_many_topics", "too_many_suppressions", "other"),
+    *(
+        "misplaced_fact",
+        "not_yours",
+        "too_many_installations",
+        "too_many_topics",
+        "too_many_suppressions",
+        "other",
+    ),
 )
 """`other`: a reason that is missing here, which a test would have found."""
 REVOCATIONS: Final = (
@@ -190,11 +199,11 @@ DEAD_LETTERS: Final = Counter(
 )
 MISPLACED: Final = Counter(
     name="optin_misplaced_facts_total",
-    meaning="Facts on a partition where their subject does not belong, appended again where it does.",
+    meaning="Facts on a partition where their key does not belong, appended again where it does.",
     rises="A producer does not partition by murmur2, and its revocations take effect late: the log names"
     " the partitions, and what to mend is in `docs/how-to/publish-facts.md`.",
     roles=("journeys",),
-    labels={"topic": SUBJECT_INPUTS},
+    labels={"topic": MOVABLE_INPUTS},
 )
 MISPLACED_DELAY: Final = Histogram(
     name="optin_misplaced_delay_seconds",

@@ -77,6 +77,7 @@ POINTS: Final[dict[str, Place]] = {
     "lane.turn_by_events.prepared": Place("processors.lane.lane", "Lane._turn_by_events", "self._prepared"),
     "lane.turn_by_events.commit": Place("processors.lane.lane", "Lane._turn_by_events", "self._commit"),
     "lane.prepared.prepare": Place("processors.lane.lane", "Lane._prepared", "self._prepare"),
+    "lane.commit.announce": Place("processors.lane.lane", "Lane._commit", "self.hooks.announce"),
     "lane.commit.transact": Place("processors.lane.lane", "Lane._commit", "self.writer.transact"),
     "lane.commit.after": Place("processors.lane.lane", "Lane._commit", "self.hooks.after"),
     "lane.on_revoked.drain_or_die": Place("processors.lane.lane", "Lane._on_revoked", "self._drain_or_die"),
@@ -181,6 +182,18 @@ POINTS: Final[dict[str, Place]] = {
     "consent_projector.project.events": Place(
         "processors.agents.consent_projector", "consent_projector.project", "async for chunks.noack().events"
     ),
+    "identity_linker.announce.append_all": Place(
+        "processors.agents.identity_linker", "IdentityLinker.announce", "self._append_all"
+    ),
+    "identity_linker.announce.append_all.2": Place(
+        "processors.agents.identity_linker", "IdentityLinker.announce", "self._append_all", 2
+    ),
+    "identity_linker.announce.append_all.3": Place(
+        "processors.agents.identity_linker", "IdentityLinker.announce", "self._append_all", 3
+    ),
+    "identity_linker.link.events": Place(
+        "processors.agents.identity_linker", "identity_linker.link", "async for chunks.noack().events"
+    ),
     "journey_runner.run.events": Place(
         "processors.agents.journey_runner", "journey_runner.run", "async for chunks.noack().events"
     ),
@@ -233,12 +246,19 @@ POINTS: Final[dict[str, Place]] = {
         "processors.agents.subject_rows", "SubjectHandler.before", "self._reappend"
     ),
     "wiring.delivery.barrier.folded": Place("processors.wiring", "delivery.barrier", "_folded"),
+    "wiring.refuse_claims.ends": Place("processors.wiring", "_refuse_claims", "watermarks.ends"),
+    "wiring.refuse_claims.stop": Place("processors.wiring", "_refuse_claims", "watermarks.stop"),
     "wiring.folded.ends": Place("processors.wiring", "_folded", "worker.watermarks.ends"),
     "wiring.folded.sleep": Place("processors.wiring", "_folded", "asyncio.sleep"),
-    "append.start": Place("connectors.kafka.append", "Appender.append", "producer.start"),
-    "append.send_and_wait": Place(
-        "connectors.kafka.append", "Appender.append", "self._producer.send_and_wait"
+    "append.append_all": Place("connectors.kafka.append", "Appender.append", "self.append_all"),
+    "append.append_all.started": Place("connectors.kafka.append", "Appender.append_all", "self._started"),
+    "append.append_all.send": Place("connectors.kafka.append", "Appender.append_all", "self._send"),
+    "append.append_all.gather": Place("connectors.kafka.append", "Appender.append_all", "asyncio.gather"),
+    "append.send.send": Place("connectors.kafka.append", "Appender._send", "producer.send"),
+    "append.started.starting": Place(
+        "connectors.kafka.append", "Appender._started", "async with self._starting"
     ),
+    "append.started.start": Place("connectors.kafka.append", "Appender._started", "producer.start"),
     "append.close.stop": Place("connectors.kafka.append", "Appender.close", "self._producer.stop"),
 }
 """The table: name, and where it stands."""
