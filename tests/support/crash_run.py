@@ -31,7 +31,7 @@ from tests.support.steady_load import SteadyLoad
 ROLES: Final = ("journeys", "delivery", "metrics")
 PARTITIONS: Final = 8
 LOOK_S: Final = 0.05
-STRUCK_S_MAX: Final = 60.0
+STRUCK_S_MAX: Final = 90.0
 """How long a worker may take to get to its point."""
 TRIES_MAX: Final = 3
 """A worker may end otherwise before it gets there (fenced in a rebalance): then once more."""
