@@ -15,7 +15,7 @@ from tests.support.faulty_worker import SIDES, Fault
 class Situation:
     """What brings a worker to a point. `env` and `slow`: its settings, and places at which it dawdles.
 
-    `by`: what is done to it meanwhile; `crash_run` knows the words.
+    `by`: what is done to it, or what was appended before it came; `crash_run` knows the words.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)

@@ -37,7 +37,8 @@ TRIES_MAX: Final = 3
 """A worker may end otherwise before it gets there (fenced in a rebalance): then once more."""
 SETTLE_S_MAX: Final = 120.0
 JOINED_S: Final = 1.5
-LETTER_BYTES: Final = 400_000
+LETTER_BYTES: Final = 500_000
+"""Two of them are more than a batch takes, and less than a fetch brings."""
 LETTERS: Final = 3
 MISPLACED: Final = 4
 
@@ -166,6 +167,10 @@ class CrashRun:
         hits.parent.mkdir(exist_ok=True)
         fault = f"{situation.slow};{strike.fault}"
         env = {**situation.env, FAULT_ENV: fault, HITS_ENV: str(hits)}
+        if situation.by == "misplaced":
+            self._load.misplace(MISPLACED, PARTITIONS)
+        elif situation.by == "letters":
+            asyncio.run(append_letters(self._servers.kafka_bootstrap))
         started = time.monotonic()
         process, log = self._start(strike.role, env)
         doing = self._doing(strike, process, log)
@@ -211,14 +216,12 @@ class CrashRun:
 
     def _doing(self, strike: Strike, process: child.Process, log: Path) -> Steps:
         match SITUATIONS[strike.situation].by:
-            case "":
-                return _seconds(0)
             case "joiner":
                 return self._join(strike.role, log)
             case "sigterm":
                 return self._stop(process, log)
             case _:
-                return self._append(strike, log)
+                return _seconds(0)
 
     def _join(self, role: str, log: Path) -> Steps:
         """Another worker joins, leaves, joins, ..."""
@@ -240,15 +243,6 @@ class CrashRun:
         process.terminate()
         yield
 
-    def _append(self, strike: Strike, log: Path) -> Steps:
-        """What producers seldom do: misplaced facts, or unreadable records that are very large."""
-        yield from _ready(log)
-        if SITUATIONS[strike.situation].by == "misplaced":
-            self._load.misplace(MISPLACED, PARTITIONS)
-        else:
-            asyncio.run(append_letters(self._servers.kafka_bootstrap))
-        yield
-
 
 def _ready(log: Path) -> Steps:
     """Until a worker folds."""
@@ -263,7 +257,7 @@ def _seconds(count: float) -> Steps:
 
 
 async def append_letters(bootstrap: str) -> None:
-    """Append unreadable records of which no two fit into one batch of letters' transaction."""
+    """Append unreadable records; no two of their letters fit into one batch."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=1 << 20) as producer:
         for _ in range(LETTERS):
             await producer.send("optin.activity", os.urandom(LETTER_BYTES), key=b"letters", partition=0)
