@@ -21,7 +21,7 @@ from processors.prepare import migrate_tables, publish
 from processors.stack import Servers, Stack
 from processors.topic_names import DECISIONS
 from processors.wall_clock import wall_ms
-from tests.support.crash_plan import BY_POINT, LANE_ROLES, Strike, plan, wanted
+from tests.support.crash_plan import BY_POINT, Strike, plan, roles_of, wanted
 from tests.support.crash_points import POINTS
 from tests.support.crash_run import CrashRun, Unchanged, nothing, tell
 from tests.support.faulty_worker import Fault, read_faults
@@ -93,7 +93,11 @@ def test_a_worker_may_die_at_any_point(fresh_stack: Servers, tmp_path: Path) -> 
 def test_a_worker_may_die_at_any_point_of_a_bounded_run(named_stack: Servers, tmp_path: Path) -> None:
     """The event clock has its own turns: killed there, a run ends as it does undisturbed."""
     chosen = [one for one in wanted() if BY_POINT.get(one[0]) == "event clock"]
-    strikes = [Strike(Fault(*one, "kill", 2), role, "event clock") for one in chosen for role in LANE_ROLES]
+    strikes = [
+        Strike(Fault(*one, "kill", 1 if one[0].startswith("wiring.") else 2), role, "event clock")
+        for one in chosen
+        for role in roles_of(one[0])
+    ]
     rules = definitions(tmp_path / "definitions")
     load = SteadyLoad(named_stack.kafka_bootstrap, SEED, FACTS_PER_S)  # never started: the input is bounded
     began = wall_ms() - BOUNDED_FACTS
@@ -146,7 +150,7 @@ PLANTED: Final = {
     "early_finish": ("metrics", "metrics_streamer.insert.to_thread@before:kill", "slow insert", "is not in"),
     "forgotten_timers": ("journeys", "lane.fire_by_wall.commit@before:kill", "load", "ended 0 times"),
     "second_send": ("delivery", "push_sender.after.send@after:kill", "load", "was printed 2 times"),
-    "unawaited_append": ("journeys", "append.start@before:kill", "slow append", ROW),
+    "unawaited_append": ("journeys", "append.started.start@before:kill", "slow append", ROW),
 }
 TOGETHER: Final = (
     ("position_first", "forgotten_attempt", "early_finish"),

@@ -41,7 +41,7 @@ SITUATIONS: Final = {
     ),
     "consent lags": Situation(slow="writer.transact.begin_transaction@before:slow:200"),
     # For planted bugs: time for what should not have been counted yet to be committed.
-    "slow append": Situation(slow="append.start@before:slow:3000", by="misplaced"),
+    "slow append": Situation(slow="append.started.start@before:slow:3000", by="misplaced"),
     "slow insert": Situation(slow="metrics_streamer.insert.to_thread@before:slow:3000"),
     "no ClickHouse": Situation(env={"OPTIN_CLICKHOUSE_URL": "http://default@127.0.0.1:9/optin"}),
     "event clock": Situation(),
@@ -60,14 +60,15 @@ BY_POINT: Final = {
     "transport.drain_once.wait_first": "full window",
     "writer.append.send_batch": "letters as large as batches",
     "subject_rows.before.reappend": "misplaced facts",
-    "append.start": "misplaced facts",
-    "append.send_and_wait": "misplaced facts",
+    "append.append_all": "misplaced facts",
     "push_sender.after.fold_consent": "slow commits and a short lease",
     "wiring.folded.sleep": "consent lags",
     "metrics_streamer.insert.sleep": "no ClickHouse",
     "lane.run.turn_by_events": "event clock",
     "lane.turn_by_events.commit": "event clock",
     "lane.turn_by_events.prepared": "event clock",
+    "wiring.refuse_claims.ends": "event clock",
+    "wiring.refuse_claims.stop": "event clock",
 }
 """Points that a worker under load does not get to by itself, or only when nothing is at stake."""
 
@@ -75,7 +76,10 @@ LANE_ROLES: Final = ("journeys", "delivery")
 ROLES_BY_PREFIX: Final = {
     "metrics_streamer.": ("metrics",),
     "push_sender.": ("delivery",),
+    "wiring.refuse_claims.": ("journeys",),
     "wiring.": ("delivery",),
+    "identity_linker.": ("journeys",),
+    "lane.commit.announce": ("journeys",),
     "journey_runner.": ("journeys",),
     "subject_rows.": ("journeys",),
     "append.": ("journeys",),
@@ -126,13 +130,18 @@ def wanted() -> list[tuple[str, str]]:
     return [(point, side) for point in POINTS for side in SIDES if (point, side) not in EXEMPT]
 
 
+def roles_of(point: str) -> tuple[str, ...]:
+    """The roles that pass a point."""
+    return next(roles for prefix, roles in ROLES_BY_PREFIX.items() if point.startswith(prefix))
+
+
 def plan(seed: int, chosen: Iterable[tuple[str, str]]) -> list[Strike]:
     """A strike for each chosen (point, side), in random order, in one of the roles that pass there."""
     draw = random.Random(seed)
     strikes = []
     for point, side in chosen:
         situation = BY_POINT.get(point, "load")
-        roles = next(roles for prefix, roles in ROLES_BY_PREFIX.items() if point.startswith(prefix))
+        roles = roles_of(point)
         role = draw.choice(roles if situation != "full window" else roles[:1])
         number = 1
         if point in AT_SECOND:

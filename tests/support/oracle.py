@@ -129,7 +129,11 @@ async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset())
     """What is wrong, as sentences; `acknowledged`: event ids that Kafka confirmed to their producers."""
     found: list[str] = []
     ledger, ids, carts = await told(bootstrap)
-    found += [f"{event} is lost" for event in acknowledged - ids]
+    claims = [decode(record.value) for record in await read(bootstrap, "optin.links")]
+    claimed = {claim[1]["event_id"] for claim in claims if claim and claim[1]["subject"] is not None}
+    linked = {f.get("claim") for said in ledger.values() for name, f, *_ in said if name in LINKS}
+    found += [f"claim {event} linked nobody" for event in claimed - linked]
+    found += [f"{event} is lost" for event in acknowledged - ids - claimed]
     rows = {r.key: r.value for r in await read(bootstrap, "optin.journeys-subjects-changelog")}
     for subject, said in ledger.items():
         raw = rows.get(subject.encode())

@@ -22,6 +22,8 @@ from tests.support.load import Load, dated, facts
 ROUND_FACTS: Final = 200
 ROUND_PEOPLE: Final = 20
 BATCH: Final = 10
+CLAIMED: Final = 40
+"""Tablets that people share."""
 
 
 class SteadyLoad(Load):
@@ -88,10 +90,23 @@ class SteadyLoad(Load):
                     self._resting.set()
                     await asyncio.sleep(0.05)
                     continue
-                batch = [dated(next(made), wall_ms()) for _ in range(BATCH)]
+                batch: list[f.Fact] = [dated(next(made), wall_ms()) for _ in range(BATCH)]
+                batch.append(_claim(len(self.acknowledged), wall_ms()))
                 await publisher.publish(batch)
                 self.acknowledged |= {one.event_id for one in batch}
                 await asyncio.sleep(self._pause_s)
+
+
+def _claim(number: int, at: int) -> f.InstallationClaimed:
+    """A shared tablet changes hands again and again."""
+    return f.InstallationClaimed(
+        event_id=f"claim-{number}",
+        app="shop",
+        occurred_at=at,
+        source="device",
+        installation=f"tablet-{number % CLAIMED}",
+        subject=f"guest-{number}",
+    )
 
 
 def _people(seed: int) -> Iterator[f.SubjectFact]:
