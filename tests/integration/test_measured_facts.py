@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +21,7 @@ from processors.stack import Servers, Stack
 from processors.wall_clock import wall_ms
 from tests.support.examples import example_of
 from tests.support.given import changed
-from tests.support.replays import wait_until
+from tests.support.replays import environment, wait_until
 
 SETTLE_S: Final = 60.0
 KINDS: Final = (
@@ -64,3 +67,27 @@ def test_claims_items_and_new_activity_are_measured(named_stack: Servers, tmp_pa
     assert found["link_facts"] == [("InstallationClaimed", facts[0].event_id)]
     assert [name for name, _ in found["item_facts"]] == ["ItemPriceChanged", "ItemStockChanged"]
     assert sorted(row for rows in found.values() for row in rows) == wanted
+
+
+@pytest.mark.timeout(120)
+def test_a_bounded_run_refuses_claims(named_stack: Servers, tmp_path: Path) -> None:
+    """By the event clock nobody would fold them: the worker says so, and does not start."""
+    claim = changed(example_of(f.InstallationClaimed), occurred_at=wall_ms() - 1_000)
+
+    async def append() -> None:
+        async with FactPublisher(named_stack.kafka_bootstrap) as publisher:
+            await publisher.publish([claim])
+
+    asyncio.run(append())
+    done = subprocess.run(
+        [sys.executable, "-m", "processors.cli", "worker", "journeys"],
+        env={**os.environ, **environment(named_stack), "OPTIN_CLOCK": "event", "OPTIN_DATA": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "optin.links" in done.stderr
+    assert "a run by the event clock takes none" in " ".join(done.stderr.split())
