@@ -49,11 +49,20 @@ def parsed(instance: str, line: str) -> Note:
 
 def unfinished(notes: Iterable[Note], pid: int) -> list[str]:
     """What a dead process had begun and not ended: `<transactional id>` or `insert/0`."""
+    return _open(notes, pid, "begin", "end")
+
+
+def uncommitted(notes: Iterable[Note], pid: int) -> list[str]:
+    """The transactions of a process that are written whole and that it has not begun to commit."""
+    return _open(notes, pid, "written", "committing")
+
+
+def _open(notes: Iterable[Note], pid: int, begin: str, end: str) -> list[str]:
     begun: dict[str, None] = {}
     for note in notes:
-        if note.pid == pid and note.word == "begin":
+        if note.pid == pid and note.word == begin:
             begun[note.detail] = None
-        elif note.pid == pid and note.word == "end":
+        elif note.pid == pid and note.word == end:
             begun.pop(note.detail, None)
     return list(begun)
 

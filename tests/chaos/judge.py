@@ -36,6 +36,7 @@ WRITTEN: Final = (*CHANGELOGS, "optin.decisions", "optin.deliveries", "optin.dea
 """Topics that are written in transactions."""
 FOLDED_S: Final = 180.0
 SETTLED_S: Final = 120.0
+"""How long objections may take to go away: a slow machine is not a broken promise."""
 WAITS_S: Final = 8.0
 """The journeys of 2 s and leases of 4 s are over after this."""
 TAIL: Final = 5_000
@@ -59,7 +60,12 @@ class Finding:
 
 
 def judge(
-    system: System, struck: list[Struck], name: str, hits_min: int, progress: Callable[[str], None]
+    system: System,
+    struck: list[Struck],
+    name: str,
+    hits_min: int,
+    progress: Callable[[str], None],
+    settled_s: float = SETTLED_S,
 ) -> Finding:
     """End the load, wait until all is folded and sent, and look at everything."""
     finding = Finding(name, struck)
@@ -72,7 +78,7 @@ def judge(
     finding.objections += behind(where)
     time.sleep(WAITS_S)
     progress("judging")
-    finding.objections += settled(lambda: asyncio.run(objections(where, acknowledged)))
+    finding.objections += settled(lambda: asyncio.run(objections(where, acknowledged)), settled_s)
     topics = asyncio.run(promises.read_all(where))
     shown = promises.pushes_shown(system.folder / "pushes.jsonl")
     finding.notes = read_notes(system.notes)
@@ -85,7 +91,7 @@ def judge(
     finding.objections += [f"push {push} was shown and not handed over" for push in shown if push not in at]
     finding.objections += promises.revoked_before(topics, at, system.lease_ms)
     url = system.stack.clickhouse_url
-    finding.objections += settled(lambda: promises.measured_wrongly(topics, url))
+    finding.objections += settled(lambda: promises.measured_wrongly(topics, url), settled_s)
     changelogs = {topic: asyncio.run(read(where, topic)) for topic in STEADY}
     finding.moved = times_of(changelogs)
     aborted = promises.aborted(where, WRITTEN)
@@ -99,9 +105,9 @@ def judge(
     return finding
 
 
-def settled(look: Callable[[], list[str]]) -> list[str]:
-    """What is objected to once nothing is, or after `SETTLED_S` (one look may take long)."""
-    deadline = time.monotonic() + SETTLED_S
+def settled(look: Callable[[], list[str]], within_s: float) -> list[str]:
+    """What is objected to once nothing is, or after `within_s` (one look may take long)."""
+    deadline = time.monotonic() + within_s
     while (found := look()) and time.monotonic() < deadline:
         time.sleep(3)
     return found

@@ -17,7 +17,7 @@ TRANSACTION_S: Final = 15.0
 
 KINDS: Final = {
     "kill": "SIGKILL of one worker",
-    "kill_open": "SIGKILL of one worker while a transaction of its is open",
+    "kill_open": "SIGKILL of one worker whose transaction is written and not committed",
     "kill_role": "SIGKILL of all workers of a role",
     "freeze": "SIGSTOP of one worker for longer than its session, then SIGCONT",
     "freeze_and_kill": "the same, and meanwhile its peer is killed",
@@ -81,7 +81,9 @@ def plan(seed: int, counts: Mapping[str, int], last_s: float) -> list[Fault]:
     draw.shuffle(kinds)
     times = sorted(draw.uniform(0, last_s) for _ in kinds)
     targets = {
-        "freeze_at": itertools.cycle([*AIMED, *draw.sample(OTHER_POINTS, len(OTHER_POINTS))]),
+        "freeze_at": itertools.cycle(
+            [*draw.sample(AIMED, len(AIMED)), *draw.sample(OTHER_POINTS, len(OTHER_POINTS))]
+        ),
         "leader_kill": itertools.cycle(draw.sample(LED, len(LED))),
     }
     seen: dict[str, int] = dict.fromkeys(kinds, 0)

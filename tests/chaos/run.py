@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.chaos.judge import Finding, judge
+from tests.chaos.judge import SETTLED_S, Finding, judge
 from tests.chaos.plan import plan
 from tests.chaos.strike import Striker
 from tests.chaos.system import System
@@ -29,6 +29,7 @@ def run(
     hits_min: int,
     progress: Callable[[str], None],
     bugs: str = "",
+    settled_s: float = SETTLED_S,
 ) -> Finding:
     """Run `counts` faults of each kind within about `last_s`, on so many Kafka nodes; judge it.
 
@@ -46,4 +47,4 @@ def run(
         faults = plan(seed, counts, last_s)
         tell(f"{len(faults)} faults follow")
         struck = Striker(system, tell).strike(faults)
-        return judge(system, struck, name, hits_min, tell)
+        return judge(system, struck, name, hits_min, tell, settled_s)

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from tests.chaos.journals import last_notes, unfinished
+from tests.chaos.journals import last_notes, uncommitted
 from tests.chaos.plan import Fault
 from tests.chaos.system import System, gone, stopped
 
@@ -105,7 +105,7 @@ class Striker:
             name, pid = self._worker(fault, LANES)
             begin = now_ms()
             os.kill(pid, signal.SIGSTOP)
-            if unfinished(last_notes(self._system.notes, name), pid):
+            if uncommitted(last_notes(self._system.notes, name), pid):
                 os.kill(pid, signal.SIGKILL)
                 gone(pid)
                 return Struck(fault, begin, now_ms(), name, ((name, pid),))

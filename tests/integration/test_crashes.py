@@ -82,7 +82,9 @@ def test_a_run_catches_writers_that_fence_nobody(tmp_path: Path) -> None:
         hits_min=1,
         progress=print,
         bugs="unfenced",
+        settled_s=PLANTED_S,
     )
+    print("\n".join(lines(finding)))
 
     assert finding.objections
 

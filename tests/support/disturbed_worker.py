@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ AFTER_ATTEMPTS: Final = "lane.commit.after@before"
 """Attempts are committed; whether the lease still runs is not yet looked at."""
 AT_THE_SOCKET: Final = "push_sender.after.send@before"
 """Attempts are committed and the lease was found to run; the push is not handed over."""
+TRANSACTION: ContextVar[str] = ContextVar("TRANSACTION", default="-")
+"""What the running task writes."""
 
 
 def journal_file(folder: Path, instance: str) -> Path:
@@ -72,7 +75,9 @@ class Points:
     async def __call__(self, point: str, side: str, value: Any = None) -> Any:
         """Called by the markers that `faulty_worker` puts in; gives `value` back."""
         if point == COMMIT and side == "before":
+            self._journal.note("written", TRANSACTION.get())
             await asyncio.sleep(random.uniform(0, self._open_ms / 1000))
+            self._journal.note("committing", TRANSACTION.get())
         if self._order.exists():
             self._stop_at(f"{point}@{side}")
         return value
@@ -110,6 +115,7 @@ def note_work(journal: Journal) -> None:
         await release(self, partition)
 
     async def noted_transact(self: Any, partition: int, writes: Any) -> None:
+        TRANSACTION.set(f"{self._prefix}/{partition}")
         journal.note("begin", f"{self._prefix}/{partition}")
         await transact(self, partition, writes)
         journal.note("end", f"{self._prefix}/{partition}")

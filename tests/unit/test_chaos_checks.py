@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.journals import handed_over, read_notes, rebalances, taken_over, unfinished
+from tests.chaos.journals import handed_over, read_notes, rebalances, taken_over, uncommitted, unfinished
 from tests.chaos.judge import effect, reasons_to_be_void
 from tests.chaos.pauses import longest_gaps, resumptions
 from tests.chaos.plan import KINDS, SESSION_S, Fault, plan, scaled
@@ -174,12 +174,14 @@ def test_a_push_more_than_a_lease_after_a_revocation_is_found(handed_at: int, ob
 def test_notes_tell_what_a_kill_left_unfinished(tmp_path: Path) -> None:
     """What a process began and did not end is unfinished; other processes and ended work are not."""
     (tmp_path / "journeys-0.journal").write_text(
-        "1 7 claim a/0\n2 7 begin a/0\n3 7 end a/0\n4 7 begin a/1\n9 7 begin a/0\n9 8 begin a/5\n"
+        "1 7 claim a/0\n2 7 begin a/0\n3 7 end a/0\n4 7 begin a/1\n5 7 written a/1\n"
+        "6 7 written a/0\n7 7 committing a/0\n9 7 begin a/0\n9 8 begin a/5\n"
     )
     (tmp_path / "journeys-1.journal").write_text("1500 9 claim a/2\n1600 9 claim a/3\n9000 9 hand p1,p2\n")
     notes = read_notes(tmp_path)
 
     assert unfinished(notes, 7) == ["a/1", "a/0"]
+    assert uncommitted(notes, 7) == ["a/1"]
     assert taken_over(notes, "journeys-0", 0, 1_550) == ["a/2"]
     assert taken_over(notes, "delivery-0", 0, 1_550) == []
     assert rebalances(notes, 0, 10_000) == 2
