@@ -34,6 +34,8 @@ DRAIN_S_MAX: Final = 30.0
 """A chunk that isn't through by then when its partition is taken away ends the process."""
 
 BLOCKED_POLL_S: Final = 0.05
+IDLE_S_MAX: Final = 60.0
+"""A task with nothing due looks again after this; whatever is queued wakes it at once."""
 FIRES_PER_TRANSACTION: Final = 1_000
 
 
@@ -260,9 +262,9 @@ class Lane:
         timers = self.table.partitions[partition].timers
         due, now = timers.next_due(), self._clock()
         if due is None or self.hooks.fire is None:
-            return 60.0
+            return IDLE_S_MAX
         if due > now:
-            return min((due - now) / 1000, 60.0)
+            return min((due - now) / 1000, IDLE_S_MAX)
         if runner.barrier is None:
             # An unread fact may cancel the step: note how far the inputs reach now, and fire what was due
             # by now once all of that is folded.
@@ -301,7 +303,7 @@ class Lane:
         transaction = Transaction(self.table, partition, 0, eager_timers=True)
         if transaction.done:
             if not merge.pending() and timers.next_due() is None:
-                return 60.0
+                return IDLE_S_MAX
             transaction.done = False  # an input was extended after all
         blocked = self._merge(transaction, merge)
         if sizes or transaction.folded:
