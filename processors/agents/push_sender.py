@@ -101,11 +101,15 @@ class PushSenderHandler:
         return intake.read(record, ours=True)
 
     async def before(self, partition: int, items: Sequence[Accepted | Refused]) -> bool:
-        """The read barrier of a set of decisions; the lease of their attempts starts here."""
+        """The read barrier of a set of decisions; the lease of their attempts starts here.
+
+        A set without sends waits for nothing, so it must not renew the lease of one that it shares a
+        transaction with.
+        """
         sends = [i.fact for i in items if isinstance(i, Accepted) and _is_send(i.fact)]
-        self._lease_started[partition] = time.monotonic()
         if not sends:
             return True
+        self._lease_started[partition] = time.monotonic()
         return await self._fold_consent(partition, sends)
 
     async def _fold_consent(self, partition: int, sends: Sequence[f.PushDecided]) -> bool:

@@ -1,0 +1,115 @@
+"""How long a push may take from its read barrier to the provider, whatever shares its transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+
+from connectors.push.port import Outcome, Push
+from ledger import facts as f
+from processors.agents import push_sender
+from processors.agents.intake import Accepted
+from processors.agents.push_sender import Lease, PushSenderHandler, Ready
+from tests.support.given import NOON, fact, policy
+
+LEASE_S: Final = 10.0
+
+
+class Sender:
+    """Takes everything, and remembers it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Push] = []
+
+    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+        """Accept all."""
+        self.sent += pushes
+        return [Outcome("accepted") for _ in pushes]
+
+
+class Clock:
+    """A monotonic clock that the test moves (s)."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """The time."""
+        return self.now
+
+
+def decided(verdict: str) -> f.PushDecided:
+    """A decision with this verdict."""
+    return fact(
+        f.PushDecided,
+        decision_id="d",
+        revision=0,
+        candidate_at=NOON,
+        journey="cart",
+        journey_version="1",
+        policy_version="1",
+        instance="i",
+        step="reminder",
+        category="marketing",
+        topic="carts",
+        verdict=verdict,
+        checks=(),
+        snapshot=b"",
+        permissions_next=0,
+        tokens_next=0,
+    )
+
+
+def chunk(verdict: str) -> list[Any]:
+    """What was read from a chunk with one decision."""
+    return [Accepted(decided(verdict), None, NOON)]
+
+
+READY: Final = Ready(decided("send"), "phone", Push("p", "shop", "console", "t", "T", "B"), 1, NOON)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The sender's clock."""
+    moved = Clock()
+    monkeypatch.setattr(push_sender, "time", SimpleNamespace(monotonic=moved.monotonic))
+    return moved
+
+
+def outcomes_after(waits: Sequence[tuple[str, float]], clock: Clock) -> tuple[Any, Sender]:
+    """Chunks with these verdicts, each followed by a wait (s), in one transaction; then the hand-over."""
+    sender = Sender()
+
+    async def barrier(*_: int) -> bool:
+        return True
+
+    handler = PushSenderHandler(sender, policy(), lambda *_: None, barrier, Lease(LEASE_S, 2.0), lambda: NOON)
+
+    async def run() -> Any:
+        for verdict, wait_s in waits:
+            assert await handler.before(0, chunk(verdict))
+            clock.now += wait_s
+        return await handler.after(0, [READY])
+
+    return asyncio.run(run()), sender
+
+
+def test_a_push_is_handed_over_within_the_lease_of_its_barrier(clock: Clock) -> None:
+    """The usual course."""
+    outcomes, sender = outcomes_after([("send", LEASE_S - 1)], clock)
+
+    assert [outcome.kind for _, outcome in outcomes] == ["accepted"]
+    assert sender.sent == [READY.push]
+
+
+@pytest.mark.parametrize("others", [[], [("withhold", 0.0)]])
+def test_no_push_is_handed_over_after_the_lease(others: list[tuple[str, float]], clock: Clock) -> None:
+    """Nor does a chunk without sends, folded in the same transaction, renew it."""
+    outcomes, sender = outcomes_after([("send", LEASE_S + 1), *others], clock)
+
+    assert outcomes == [(READY, None)]
+    assert sender.sent == []
