@@ -155,7 +155,7 @@ def _remove(
         if not _matches(removal, fact):
             continue
         gone = set(_items(removal, fact))
-        subject = _note_removed(subject, gone, fact.occurred_at)
+        subject = _note_removed(subject, journey, gone, fact.occurred_at)
         kept: list[Instance] = []
         for instance in subject.instances:
             if instance.journey != journey.name or gone.isdisjoint(instance.items):
@@ -176,10 +176,15 @@ def _remove(
     return subject
 
 
-def _note_removed(subject: Subject, items: set[str], at: int) -> Subject:
+def _removal_mark(journey: Journey, item: str) -> int:
+    """What leaves one journey's cart is still new to another journey, so a removal counts for its own."""
+    return short_hash(f"{journey.name}\0{item}")
+
+
+def _note_removed(subject: Subject, journey: Journey, items: set[str], at: int) -> Subject:
     removed = dict(subject.removed)
     for item in items:
-        mark = short_hash(item)
+        mark = _removal_mark(journey, item)
         removed[mark] = max(at, removed.get(mark, at))
     latest = sorted(removed.items(), key=lambda entry: (entry[1], entry[0]))
     return replace(subject, removed=tuple(latest[-REMOVED_MAX:]))
@@ -200,7 +205,7 @@ def _trigger(
         return subject
     # A fact that was long under way: what left the cart after it needs no reminder.
     over = {item for item, at in subject.removed if at > fact.occurred_at}
-    items = tuple(item for item in _items(journey.trigger, fact) if short_hash(item) not in over)
+    items = tuple(item for item in _items(journey.trigger, fact) if _removal_mark(journey, item) not in over)
     if not items:
         return subject
     for index, instance in enumerate(subject.instances):

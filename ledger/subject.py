@@ -78,7 +78,8 @@ class Subject(msgspec.Struct, frozen=True, array_like=True, gc=False):
     begun: tuple[int, ...] = ()
     """Triggers that began an instance, by their hash: a late copy of one begins nothing again."""
     removed: tuple[tuple[int, int], ...] = ()
-    """(hash of an item, when it last left a cart or was ordered): an older add that arrives later is over."""
+    """(hash of a journey and an item, when a removal of that journey last took it out): an older trigger that
+    arrives later is over."""
 
 
 NEW: Final = Subject()

@@ -8,7 +8,7 @@ import pytest
 
 from ledger import facts as f
 from ledger.attribution import opened, ordered
-from ledger.definitions import Holdout, held_out
+from ledger.definitions import Holdout, Match, held_out
 from ledger.ids import push_id
 from ledger.journeys import UnknownDefinition, fire
 from ledger.subject import NEW, STATE_VERSION, Contact, NewerState, Subject, decode, encode, wake_at
@@ -77,6 +77,17 @@ class TestTheInstance:
         life = live(added(NOON), fact(f.CartUpdated, NOON + 1, item="boots", change="removed"))
 
         assert ends(life) == ["emptied"]
+
+    def test_what_one_journey_lets_go_may_begin_another(self) -> None:
+        """A wish that arrives after the same item left the cart is no old add of the cart's journey."""
+        wishes = journey(name="wishes", trigger=Match(fact="ItemSaved", items="item"), removals=())
+        life = Life(setting(None, journey(), wishes)).live([(one, one.occurred_at) for one in reachable()])
+        away = fact(f.CartUpdated, NOON + 1, item="boots", change="removed")
+        late_wish = fact(f.ItemSaved, NOON, item="boots")
+
+        life.live([(away, NOON + 1), (late_wish, NOON + 2)])
+
+        assert [one.journey for one in life.said if isinstance(one, f.JourneyStarted)] == ["wishes"]
 
     def test_an_order_at_the_due_instant_comes_first(self) -> None:
         """Facts come before dues at one instant."""
