@@ -209,8 +209,7 @@ class Lane:
                 else:
                     pause = await self._turn_by_events(partition, runner, runner.merge)
             except Exception as error:
-                # Fenced, or an error that nothing here may swallow. Faust's orderly stop takes seconds and
-                # has nothing to save, so the process ends at once; the next owner's claim does the rest.
+                # Fenced, or unknown. There is nothing to save: the next owner's claim does the rest.
                 log.critical("lane %s/%d failed: %r", self.name, partition, error, exc_info=error)
                 logging.shutdown()
                 os._exit(EXIT_LANE_FAILED)
@@ -266,8 +265,7 @@ class Lane:
         if due > now:
             return min((due - now) / 1000, IDLE_S_MAX)
         if runner.barrier is None:
-            # An unread fact may cancel the step: note how far the inputs reach now, and fire what was due
-            # by now once all of that is folded.
+            # An unread fact may cancel the step: note where the inputs end now, fire once that is folded.
             ends = await self._watermarks.ends((topic, partition) for topic in self._handlers)
             runner.barrier = (now, ends)
         horizon, ends = runner.barrier
