@@ -94,6 +94,10 @@ chaos-short: setup-dev ## Kill and freeze workers and Kafka nodes under load, a 
 chaos: setup-dev ## The same for half an hour (CHAOS_SEED, CHAOS_FAULTS, CHAOS_MINUTES, CHAOS_RATE)
 	.venv/bin/python -m tests.chaos
 
+.PHONY: sim
+sim: setup-dev ## Simulate the roles with faults in virtual time: 1,000 seeds (SEED=7 runs one)
+	.venv/bin/python -m tests.simulation $(or $(SEED),--seeds 1000) $(ARGS)
+
 .PHONY: crash-points
 crash-points: setup-dev ## Kill a worker at every place where it can stand still, before it and after it
 	OPTIN_TEST_LONG=1 .venv/bin/pytest -s tests/integration/test_crash_points.py $(ARGS)

@@ -1,0 +1,187 @@
+"""Planted bugs: each changes one thing that a promise rests on, and says by which objection it is caught.
+
+`python -m tests.simulation.bugs` tells the first seed that catches each; a scenario that changed needs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, Final
+from unittest import mock
+
+from ledger import facts as f
+from ledger import journeys
+from processors import wiring
+from processors.agents import intake
+from processors.agents.push_sender import PushSenderHandler
+from processors.agents.reach_rows import Attempt
+from processors.agents.subject_rows import SubjectHandler
+from processors.lane.lane import Lane
+from processors.lane.table import LaneTable
+from processors.lane.transaction import Transaction
+from tests.simulation.broker import Broker, Fenced
+from tests.simulation.ports import Ends, Reappender, Writer
+from tests.simulation.run import run
+from tests.simulation.scenario import scenario
+
+Planted = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bug:
+    """How to plant it, words of the objection to it, and the first seed (from 0 on) whose run gives that."""
+
+    plant: Planted
+    caught_by: str
+    seed: int
+
+
+def _instead(where: Any, name: str, make: Callable[[Any], Any]) -> Planted:
+    """Put what `make` makes of the honest thing in its place."""
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        with mock.patch.object(where, name, make(getattr(where, name))):
+            yield
+
+    return plant
+
+
+def _without_rows(honest: Any) -> Any:
+    def writes(self: Transaction) -> Any:
+        found = honest(self)
+        return {
+            topic: items[-1:] if topic == self.table.changelog else items for topic, items in found.items()
+        }
+
+    return writes
+
+
+def _effects_first(honest: Any) -> Any:
+    """Hand pushes over before their attempts are committed."""
+
+    async def commit(self: Lane, transaction: Transaction) -> None:
+        if transaction.effects and self.hooks.after is not None and self.hooks.conclude is not None:
+            results = await self.hooks.after(transaction.partition, transaction.effects)
+            transaction.effects = []
+            for result in results:
+                self.hooks.conclude(result, transaction)
+        await honest(self, transaction)
+
+    return commit
+
+
+def _fence_ignored(honest: Any) -> Any:
+    """Go on as if the commit had succeeded."""
+
+    async def transact(self: Writer, partition: int, writes: Any) -> None:
+        with suppress(Fenced):
+            await honest(self, partition, writes)
+
+    return transact
+
+
+def _forgotten_attempt(honest: Any) -> Any:
+    def put(self: Transaction, key: bytes, row: Any) -> None:
+        if not isinstance(row, Attempt):
+            honest(self, key, row)
+
+    return put
+
+
+async def _true(*_: Any) -> bool:
+    return True
+
+
+def _stable(honest: Any) -> Any:  # noqa: ARG001 - every change is given the honest thing
+    """Ask for the last stable offset, where the high watermark is needed."""
+
+    async def ends(self: Ends, places: Any) -> Any:
+        broker, asked = self._wire.world.broker, list(places)
+        self._wire.world.asked(self._wire.process, asked)
+        return await self._wire.call("watermarks", lambda: {p: broker.stable_offset(p) for p in asked})
+
+    return ends
+
+
+def _lease_renewed(honest: Any) -> Any:
+    """Start the lease when pushes are handed over."""
+
+    async def after(self: PushSenderHandler, partition: int, effects: Any) -> Any:
+        self._lease_started.pop(partition, None)
+        return await honest(self, partition, effects)
+
+    return after
+
+
+def _doubled(honest: Any) -> Any:
+    def store(self: Any, key: bytes, row: Any, after: Any, facts: Any, transaction: Any) -> None:
+        honest(self, key, row, after, facts, transaction)
+        if facts and isinstance(facts[-1], f.PushDecided):
+            honest(self, key, after, after, facts[-1:], transaction)
+
+    return store
+
+
+def _unnamed_first_append(honest: Any) -> Any:
+    async def append(
+        self: Reappender, topic: str, partition: int, key: bytes, value: bytes, first_ms: int
+    ) -> None:
+        del first_ms
+        await honest(self, topic, partition, key, value, self._wire.world.broker.now_ms())
+
+    return append
+
+
+BUGS: Final[dict[str, Bug]] = {
+    "position advanced without state": Bug(
+        _instead(Transaction, "writes", _without_rows), "is not the fold of its facts", 0
+    ),
+    "handed over before the commit": Bug(
+        _instead(Lane, "_commit", _effects_first), "handed over before its attempt was committed", 0
+    ),
+    "a fenced commit is passed over": Bug(
+        _instead(Writer, "transact", _fence_ignored), "is not the fold of its facts", 13
+    ),
+    "no fence on claim": Bug(_instead(Broker, "fencing", lambda _: False), "dead letters", 17),
+    "barrier skipped": Bug(
+        _instead(wiring, "_folded", lambda _: _true), "without a barrier within the lease", 0
+    ),
+    "barrier at the stable offset": Bug(
+        _instead(Ends, "ends", _stable), "handed over after a revocation", 104
+    ),
+    "attempt row not written": Bug(
+        _instead(Transaction, "put", _forgotten_attempt), "has the outcomes []", 14
+    ),
+    "timers not rebuilt": Bug(
+        _instead(LaneTable, "rebuild_timers", lambda _: lambda *_: None), "does not come to rest", 0
+    ),
+    "re-append dropped": Bug(_instead(SubjectHandler, "before", lambda _: _true), "not appended again", 0),
+    "re-append without its first time": Bug(
+        _instead(Reappender, "append", _unnamed_first_append), "not appended again", 0
+    ),
+    "output doubled": Bug(_instead(SubjectHandler, "_store", _doubled), "is there 2 times", 0),
+    "dead letter forgotten": Bug(
+        _instead(intake, "dead_letter", lambda _: lambda *_: None), "has 0 dead letters", 0
+    ),
+    "lease renewed at the hand-over": Bug(
+        _instead(PushSenderHandler, "after", _lease_renewed), "without a barrier within the lease", 295
+    ),
+    "contacts forgotten": Bug(_instead(journeys, "CONTACTS_MAX", lambda _: 1), "pushes within", 16),
+}
+
+SEARCHED_MAX: Final = 2_000
+
+
+def catches(bug: Bug, seed: int) -> bool:
+    """Whether the seed's run objects to the planted bug, in its words."""
+    with bug.plant():
+        return any(bug.caught_by in objection for objection in run(scenario(seed)).objections)
+
+
+if __name__ == "__main__":
+    for title, planted in BUGS.items():
+        found = next((seed for seed in range(SEARCHED_MAX) if catches(planted, seed)), None)
+        print(f"{title}: seed {found}", flush=True)

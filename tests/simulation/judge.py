@@ -1,0 +1,376 @@
+"""Says what is wrong after a simulation, from its topics, hand-overs and instants alone.
+
+Imports nothing of ours but tests' plain parts: consent is folded by the oracle, bytes are read by the plain
+reader. The simulation knows every instant, so the promise about revocations is judged exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter, defaultdict
+from typing import Any, Final
+
+import msgpack
+from aiokafka.partitioner import murmur2
+
+from tests.simulation.broker import Record
+from tests.simulation.world import World
+from tests.support.oracle import OUTCOMES, fold, may_push
+from tests.support.plain_reader import decode
+
+EMPTY: Final[list[Any]] = [{}, {}, None, None, None, {}, None]
+MINUTE_MS: Final = 60_000
+DAY_MS: Final = 86_400_000
+SKEW_MS: Final = 5 * MINUTE_MS
+LEASE_S: Final = 10.0
+ORIGINS: Final = {"device", "server", "import", "processor"}
+MARKED: Final = {"CartUpdated", "OrderPlaced", "PushOpened", "ItemSaved"}
+RECENT_MAX: Final = 16
+TOPIC: Final = "carts"
+CAPS_MS: Final = {DAY_MS: 2, 7 * DAY_MS: 5}
+WINDOWS_MS: Final = {"rolling_day": DAY_MS, "rolling_week": 7 * DAY_MS, "rolling_month": 30 * DAY_MS}
+ALLOWANCE_S: Final = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """A fact. `merged_ms`: the latest time on its partition until it, when the event clock takes it."""
+
+    record: Record
+    name: str
+    fields: dict[str, Any]
+    first_append_ms: int
+    merged_ms: int
+
+    @property
+    def known_at(self) -> float:
+        """When its producer was told that it is appended (s)."""
+        return self.record.ending.decided_at if self.record.ending else self.record.instant
+
+    @property
+    def plain(self) -> tuple[str, dict[str, Any], int]:
+        """As the oracle wants it."""
+        return self.name, self.fields, self.first_append_ms
+
+
+def home(key: bytes, partitions: int) -> int:
+    """Where a key belongs."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+def read_plainly(record: Record) -> tuple[str, dict[str, Any]] | None:
+    """(name, fields), None for what can't be read."""
+    try:
+        return decode(record.value or b"")
+    except Exception:  # noqa: BLE001 - whatever fastavro raises for broken bytes
+        return None
+
+
+def judge(world: World) -> list[str]:
+    """What is wrong, as sentences; empty when all promises hold."""
+    found = [] if world.settled_at is not None else ["it does not come to rest: a step or a fact is lost"]
+    found += world.loop.failures
+    ledger = Ledger(world)
+    found += ledger.objections
+    found += consent_objections(world, ledger)
+    decisions = Decisions(world)
+    found += decisions.objections(ledger)
+    found += delivery_objections(world, ledger, decisions)
+    return found
+
+
+class Ledger:
+    """The inputs: which facts are accepted where, and whether the others became dead letters."""
+
+    def __init__(self, world: World) -> None:
+        self.partitions = world.scenario.partitions
+        self.by_events = world.scenario.by_events
+        self.of: defaultdict[str, list[Entry]] = defaultdict(list)
+        self.objections: list[str] = []
+        self._letters: Counter[tuple[str, int, int]] = Counter()
+        self._misplaced: list[Entry] = []
+        self._merged: Counter[tuple[str, int]] = Counter()
+        self._again: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        for topic in ("optin.permissions", "optin.tokens", "optin.activity"):
+            for record in world.broker.committed(topic):
+                self._take(record)
+        self._check_misplaced()
+        letters: Counter[tuple[str, int, int]] = Counter()
+        for record in world.broker.committed("optin.dead-letters"):
+            _, fields = read_plainly(record) or ("", {})
+            letters[fields["topic"], fields["partition"], fields["offset"]] += 1
+        for place in letters.keys() | self._letters.keys():
+            if letters[place] != self._letters[place]:
+                self.objections.append(
+                    f"{place} has {letters[place]} dead letters, not {self._letters[place]}"
+                )
+
+    def _take(self, record: Record) -> None:
+        place = record.topic, record.partition, record.offset
+        told = read_plainly(record)
+        appended = min([record.timestamp, *(int(v) for n, v in record.headers if n == "first_appended_ms")])
+        if told is None or self._refused(record, told[1], appended):
+            self._letters[place] = 1
+            return
+        merged = self._merged[record.topic, record.partition] = max(
+            self._merged[record.topic, record.partition], told[1]["occurred_at"]
+        )
+        entry = Entry(record, *told, appended, merged)
+        assert record.key is not None
+        if record.headers:
+            self._again[record.topic, told[1]["event_id"]].append(appended)
+        if home(record.key, self.partitions) == record.partition:
+            self.of[told[1]["subject"]].append(entry)
+        elif self.by_events:
+            self._letters[place] = 1
+        else:
+            self._misplaced.append(entry)
+
+    def _refused(self, record: Record, fields: dict[str, Any], appended: int) -> bool:
+        return (
+            fields["subject"].encode() != record.key
+            or fields["source"].split(":")[0] not in ORIGINS
+            or not 946_684_800_000 <= fields["occurred_at"] <= appended + SKEW_MS
+        )
+
+    def _check_misplaced(self) -> None:
+        for entry in self._misplaced:
+            event = entry.fields["event_id"]
+            if entry.first_append_ms not in self._again[entry.record.topic, event]:
+                self.objections.append(f"misplaced {event} was not appended again with its first append")
+
+    def consent_of(self, subject: str, *, below: dict[str, int] | None = None) -> list[Any]:
+        """The consent row of a subject, of all facts or of those below these offsets."""
+        facts = [
+            entry.plain
+            for entry in self.of[subject]
+            if entry.record.topic != "optin.activity"
+            and (below is None or entry.record.offset < below[entry.record.topic])
+        ]
+        return fold(facts) if facts else EMPTY
+
+
+def latest_rows(world: World, topic: str) -> dict[tuple[int, bytes], Any]:
+    """The last value of each key of a changelog."""
+    rows: dict[tuple[int, bytes], Any] = {}
+    for record in world.broker.committed(topic):
+        assert record.key is not None
+        if record.key[:1] != b"\0":
+            rows[record.partition, record.key] = record.value
+    return {
+        place: msgpack.unpackb(raw, strict_map_key=False) for place, raw in rows.items() if raw is not None
+    }
+
+
+def consent_objections(world: World, ledger: Ledger) -> list[str]:
+    """What is wrong with the rows of both roles."""
+    found = []
+    journeys = latest_rows(world, "optin.journeys-subjects-changelog")
+    delivery = latest_rows(world, "optin.delivery-consent-changelog")
+    for partition, key in [*journeys, *delivery]:
+        if key[:1] != b"\x01" and home(key, ledger.partitions) != partition:
+            found.append(f"{key!r} is folded on partition {partition}, where it does not belong")
+    for subject, entries in ledger.of.items():
+        key = subject.encode()
+        place = home(key, ledger.partitions), key
+        row = ledger.consent_of(subject)
+        mine = journeys.get(place, [1, EMPTY])
+        if mine[1][:7] != row:
+            found.append(f"{subject}: the journeys row is not the fold of its facts")
+        theirs = (delivery.get(place) or [None])[0] or [1, EMPTY, {}]
+        if theirs[1][:7] != row:
+            found.append(f"{subject}: the delivery row is not the fold of its facts")
+        if {name: tuple(address) for name, address in theirs[2].items()} != addresses(row, entries):
+            found.append(f"{subject}: the addresses are not those of its live tokens")
+        marks = {mark(entry) for entry in entries if entry.name in MARKED}
+        if row[6] is None and 0 < len(marks) <= RECENT_MAX and set(mine[3] if len(mine) > 3 else ()) != marks:
+            found.append(f"{subject}: activity is missing from its row")
+    return found
+
+
+def mark(entry: Entry) -> int:
+    """What a row keeps of an activity fact."""
+    name = entry.fields["order_id" if entry.name == "OrderPlaced" else "event_id"]
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+def addresses(row: list[Any], entries: list[Entry]) -> dict[str, tuple[str, str]]:
+    """Token id -> (provider, token) of the latest registered token of each installation, where live."""
+    live = set()
+    for installation in row[0].values():
+        registered = [token for token in installation[8] if token[1] >= 0]
+        if registered and (last := max(registered, key=lambda t: (t[1], t[0])))[1] > last[2]:
+            live.add(last[0])
+    told = {}
+    for entry in entries:
+        if entry.name == "TokenRegistered":
+            provider, token = entry.fields["provider"], entry.fields["token"]
+            told[hashlib.sha256(f"{provider}:{token}".encode()).hexdigest()[:32]] = provider, token
+    return {name: address for name, address in told.items() if name in live}
+
+
+class Decisions:
+    """Journeys and decisions as a read_committed reader sees them."""
+
+    def __init__(self, world: World) -> None:
+        self.chains: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.started: dict[str, dict[str, Any]] = {}
+        self._ended: defaultdict[str, list[str]] = defaultdict(list)
+        self._events: Counter[str] = Counter()
+        for record in world.broker.committed("optin.decisions"):
+            name, fields = read_plainly(record) or ("", {})
+            self._events[fields["event_id"]] += 1
+            if name == "JourneyStarted":
+                self.started[fields["instance"]] = fields
+            elif name == "JourneyEnded":
+                self._ended[fields["instance"]].append(fields["outcome"])
+            else:
+                self.chains[fields["decision_id"]].append(fields)
+
+    @property
+    def sends(self) -> list[dict[str, Any]]:
+        """All decisions to send."""
+        return [chain[-1] for chain in self.chains.values() if chain[-1]["verdict"] == "send"]
+
+    def objections(self, ledger: Ledger) -> list[str]:
+        """What is wrong with them."""
+        found = [f"decided event {event} is there {n} times" for event, n in self._events.items() if n != 1]
+        decided = Counter(chain[0]["instance"] for chain in self.chains.values())
+        for instance in self.started.keys() | self._ended.keys():
+            outcomes = self._ended[instance]
+            if len(outcomes) != 1 or instance not in self.started:
+                found.append(f"instance {instance} ended {len(outcomes)} times")
+            elif decided[instance] != (outcomes[0] == "candidate"):
+                found.append(f"instance {instance} ended {outcomes[0]} with {decided[instance]} candidates")
+        for decision, chain in self.chains.items():
+            if [d["revision"] for d in chain] != list(range(len(chain))):
+                found.append(f"decision {decision} has the revisions {[d['revision'] for d in chain]}")
+            if [d["verdict"] == "hold" for d in chain] != [True] * (len(chain) - 1) + [False]:
+                found.append(f"decision {decision} has not exactly one final revision, at its end")
+        found += self._lost_triggers(ledger)
+        for send in self.sends:
+            if send["category"] == "marketing":
+                cited = {"optin.permissions": send["permissions_next"], "optin.tokens": send["tokens_next"]}
+                row = ledger.consent_of(send["subject"], below=cited)
+                if not all(may_push(row, f"{send['app']}/{name}") for name in send["installations"]):
+                    found.append(f"decision {send['decision_id']} sends without permission")
+                found += self._over_cap(send, row)
+        return found
+
+    def _lost_triggers(self, ledger: Ledger) -> list[str]:
+        begun = {(fields["subject"], fields["journey"]) for fields in self.started.values()}
+        found = []
+        for subject, entries in ledger.of.items():
+            names = {entry.name for entry in entries}
+            carted = {entry.fields["change"] for entry in entries if entry.name == "CartUpdated"}
+            if "SubjectErased" in names:
+                continue
+            if carted == {"added"} and "OrderPlaced" not in names and (subject, "cart") not in begun:
+                found.append(f"{subject}: a cart began no journey")
+            if "ItemSaved" in names and (subject, "saved") not in begun:
+                found.append(f"{subject}: a saved item began no journey")
+        return found
+
+    def _over_cap(self, send: dict[str, Any], row: list[Any]) -> list[str]:
+        limits = [*CAPS_MS.items()]
+        if row[2] is not None:
+            limits.append((WINDOWS_MS[row[2][2]], row[2][1]))
+        instants = [
+            other["occurred_at"]
+            for other in self.sends
+            if other["category"] == "marketing" and other["subject"] == send["subject"]
+        ]
+        at = send["occurred_at"]
+        return [
+            f"{send['subject']}: more than {most} pushes within {window} ms"
+            for window, most in limits
+            if sum(at - window < other <= at for other in instants) > most
+        ]
+
+
+def delivery_objections(world: World, ledger: Ledger, decisions: Decisions) -> list[str]:
+    """What is wrong with outcomes and hand-overs."""
+    found: list[str] = []
+    outcomes: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    attempts: dict[str, float] = {}
+    push_of: dict[str, tuple[str, str]] = {}
+    events: Counter[str] = Counter()
+    for record in world.broker.committed("optin.deliveries"):
+        name, fields = read_plainly(record) or ("", {})
+        events[fields["event_id"]] += 1
+        where = push_of[fields["push_id"]] = fields["decision_id"], fields["installation"]
+        if name in OUTCOMES:
+            outcomes[where].append(name)
+        elif name == "PushAttempted":
+            assert record.ending is not None
+            attempts.setdefault(fields["push_id"], record.ending.decided_at)
+    found += [f"delivery event {event} is there {n} times" for event, n in events.items() if n != 1]
+    sends = {send["decision_id"]: send for send in decisions.sends}
+    wanted = {(name, installation) for name, send in sends.items() for installation in send["installations"]}
+    for where in wanted | outcomes.keys():
+        if len(outcomes[where]) != 1 or where not in wanted:
+            found.append(f"push {where} has the outcomes {outcomes[where]}")
+    handed = Counter(hand_over.push_id for hand_over in world.hand_overs)
+    for push, times in handed.items():
+        send = sends[push_of[push][0]] if push in push_of else None
+        if times != 1 and (send is None or send["category"] == "marketing"):
+            found.append(f"push {push} was handed over {times} times")
+        if outcomes[push_of.get(push, ("", ""))] == ["PushWithheldLate"]:
+            found.append(f"push {push} was handed over and is called withheld")
+    for push, where in push_of.items():
+        if {"PushAccepted", "PushRejected"} & set(outcomes[where]) and push not in handed:
+            found.append(f"push {push} has an outcome and was never handed over")
+    for hand_over in world.hand_overs:
+        if attempts.get(hand_over.push_id, 1e12) > hand_over.at:
+            found.append(f"push {hand_over.push_id} was handed over before its attempt was committed")
+        else:
+            decision, installation = push_of[hand_over.push_id]
+            found += promise_objections(world, ledger, sends[decision], installation, hand_over)
+    return found
+
+
+def promise_objections(
+    world: World, ledger: Ledger, send: dict[str, Any], installation: str, hand_over: Any
+) -> list[str]:
+    """A revocation acknowledged before the send's read barrier began always beats that send."""
+    subject, key = send["subject"], f"{send['app']}/{installation}"
+    words = [e for e in ledger.of[subject] if e.record.topic == "optin.permissions"]
+    if world.scenario.by_events:
+        now = send["occurred_at"]
+        known = [entry.plain for entry in words if entry.merged_ms <= now]
+        states = [fold(known)]
+    else:
+        partition = home(subject.encode(), ledger.partitions)
+        began = max(
+            (
+                ask.at
+                for ask in world.asks
+                if (ask.worker, ask.partition) == (hand_over.worker, partition) and ask.at <= hand_over.at
+            ),
+            default=-1e12,
+        )
+        if began < hand_over.at - LEASE_S - ALLOWANCE_S:
+            return [f"push {hand_over.push_id} was handed over without a barrier within the lease"]
+        # What the sender may have seen: everything known when the barrier began, and any more until now.
+        read = max((e.record.offset + 1 for e in words if e.known_at <= began), default=0)
+        more = [e.record.offset + 1 for e in words if e.record.offset >= read and e.known_at <= hand_over.at]
+        states = [fold([e.plain for e in words if e.record.offset < cut]) for cut in (read, *more)]
+    if all(forbids(state, key, send["category"]) for state in states):
+        return [f"push {hand_over.push_id} was handed over after a revocation"]
+    return []
+
+
+def forbids(row: list[Any], key: str, category: str) -> bool:
+    """Whether the row says no, for good (a pause with an end depends on a worker's clock)."""
+    if row[6] is not None:
+        return True
+    if category == "transactional":
+        return False
+    topic, pause = row[1].get(TOPIC), row[4]
+    return (
+        not may_push(row, key)
+        or (topic is not None and not topic[1])
+        or (pause is not None and pause[1] and pause[2] is None)
+        or any(switch[1] and switch[2] is None for switch in row[5].values())
+    )

@@ -1,0 +1,189 @@
+"""The servers as one worker sees them: every call takes time, and is a point at which the worker can die.
+
+A call is sent, done at the server, and answered. A worker that dies in between is gone, but what it sent
+is done all the same; that is why a claim must fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from connectors.push.port import Outcome, Push
+from processors.lane.writer import Writes
+from tests.simulation.broker import Fenced
+from tests.simulation.faults import Strikes
+from tests.simulation.loop import Process
+from tests.simulation.world import World
+
+T = TypeVar("T")
+RETRY_S = 0.02
+BEGIN_TRIES_MAX = 500
+READ_BACK_RECORDS = 40
+
+
+class Wire:
+    """The connections of one worker process."""
+
+    def __init__(self, world: World, process: Process, strikes: Strikes) -> None:
+        self.world = world
+        self.process = process
+        self.strikes = strikes
+
+    async def call(self, what: str, done: Callable[[], T]) -> T:
+        """One round trip to a server, at which `done` happens. Raises what it raises."""
+        loop, draw, base = self.world.loop, self.world.draw, self.world.scenario.latency_s
+        there, back = base * (0.2 + draw.random()), base * (0.2 + draw.random())
+        strike = self.strikes.next(what)
+        there += strike.slow_s
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def answered(result: T | None, error: Exception | None) -> None:
+            if not answer.done():
+                if error is not None:
+                    answer.set_exception(error)
+                else:
+                    answer.set_result(result)  # type: ignore[arg-type]
+
+        def at_server() -> None:
+            try:
+                result, error = done(), None
+            except Exception as raised:  # noqa: BLE001 - it goes to whoever called
+                result, error = None, raised
+            loop.later(back, answered, result, error)
+
+        if strike.hits("before"):
+            await strike.strike(self.process)
+        loop.later(there, at_server)
+        if strike.hits("in_flight"):
+            await strike.strike(self.process)
+        result = await answer
+        if strike.hits("after"):
+            await strike.strike(self.process)
+        return result
+
+
+class Writer:
+    """`TransactionalWriter`'s interface on the simulated broker."""
+
+    def __init__(self, wire: Wire, prefix: str) -> None:
+        self._wire = wire
+        self._prefix = prefix
+        self._epochs: dict[int, int] = {}
+        self.transactions = 0
+        self.batches = 0
+
+    async def claim(self, partition: int) -> None:
+        """InitProducerId, and again until the former transaction is marked everywhere."""
+        broker, name = self._wire.world.broker, f"{self._prefix}-{partition}"
+        epoch = await self._wire.call("claim", lambda: broker.claim(name))
+        for _ in range(BEGIN_TRIES_MAX):
+            if await self._wire.call("claimed", lambda: broker.settled(name)):
+                self._epochs[partition] = epoch
+                return
+            await asyncio.sleep(RETRY_S)
+        raise Fenced(f"{name}: the former transaction does not end")
+
+    async def release(self, partition: int) -> None:
+        """Forget the partition."""
+        self._epochs.pop(partition, None)
+
+    async def transact(self, partition: int, writes: Writes) -> None:
+        """One transaction: begin, a batch for each topic at the same time, commit."""
+        broker, name, epoch = self._wire.world.broker, f"{self._prefix}-{partition}", self._epochs[partition]
+        call = self._wire.call
+        for _ in range(BEGIN_TRIES_MAX):
+            if await call("begin", lambda: broker.begun(name, epoch)):
+                break
+            await asyncio.sleep(RETRY_S)
+        batches = [(topic, list(items)) for topic, items in writes.items()]
+
+        def batch(topic: str, items: list[tuple[bytes | None, bytes | None]]) -> Any:
+            return call("produce", lambda: broker.produce(name, epoch, (topic, partition), items))
+
+        await asyncio.gather(*(batch(topic, items) for topic, items in batches))
+        self.batches += len(batches)
+        await call("commit", lambda: broker.commit(name, epoch))
+        self.transactions += 1
+
+
+class Ends:
+    """`Watermarks`' interface; the judge is told who asked for which permissions, and when."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """High watermarks."""
+        broker, asked = self._wire.world.broker, list(places)
+        self._wire.world.asked(self._wire.process, asked)
+        return await self._wire.call(
+            "watermarks", lambda: {place: broker.end_offset(place) for place in asked}
+        )
+
+
+async def read_back(
+    wire: Wire,
+    topic: str,
+    partitions: Iterable[int],
+    apply: Callable[[int, list[Any]], None],
+    cancelled: Callable[[], bool] = lambda: False,
+) -> int:
+    """`changelog.read_back` on the simulated broker; a worker's `bootstrap` is its wire."""
+    broker, total = wire.world.broker, 0
+    for partition in sorted(partitions):
+        place, at = (topic, partition), 0
+        end = await wire.call("end", lambda place=place: broker.stable_offset(place))  # type: ignore[misc]
+        while at < end and not cancelled():
+            records, at = await wire.call(
+                "read",
+                lambda place=place, at=at: broker.fetch(place, at, READ_BACK_RECORDS),  # type: ignore[misc]
+            )
+            apply(partition, records)
+            total += len(records)
+    return total
+
+
+class Reappender:
+    """`Appender.append` on the simulated broker."""
+
+    def __init__(self, wire: Wire, header: str) -> None:
+        self._wire = wire
+        self._header = header
+
+    async def append(
+        self, topic: str, partition: int, key: bytes, value: bytes, first_appended_ms: int
+    ) -> None:
+        """Append, acknowledged."""
+        broker = self._wire.world.broker
+        headers = [(self._header, str(first_appended_ms).encode())]
+        await self._wire.call("reappend", lambda: broker.append((topic, partition), key, value, headers))
+
+
+class Provider:
+    """A push provider that takes pushes, or hangs, fails, refuses, or leaves it open."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+        """The moment of this call is when pushes are handed over."""
+        world = self._wire.world
+        world.handed_over(self._wire.process, pushes)
+        hang, fail, unknown, rejected = world.scenario.provider
+        luck = world.draw.random()
+        if luck < hang:
+            await asyncio.sleep(1_000)
+        if luck < hang + fail:
+            raise ConnectionResetError("the provider went away")
+
+        def outcome() -> Outcome:
+            luck = world.draw.random()
+            if luck < unknown:
+                return Outcome("unknown", error="timeout")
+            if luck < unknown + rejected:
+                return Outcome("rejected", "token_dead", "gone")
+            return Outcome("accepted")
+
+        return await self._wire.call("send", lambda: [outcome() for _ in pushes])
