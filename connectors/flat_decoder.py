@@ -3,7 +3,7 @@
 Nearly all facts consist of strings, longs, booleans and enums, plain or nullable. For such a schema
 `compile_reader` makes a function that reads exactly one record and nothing else, with a third of the work of
 the general reader, which was two fifths of the consent role's. It knows only the plain form that encoders
-writes. Whatever it does not know, or finds wrong, is an error, and the caller asks fastavro, which judges: so
+write. Whatever it does not know, or finds wrong, is an error, and the caller asks fastavro, which judges: so
 this module never decides that a value is bad. A property test compares the two on good and damaged bytes.
 
 The format: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding

@@ -23,13 +23,13 @@ class BadShare:
         self._share_max = share_max
         self._read = 0
         self._bad = 0
+        self.good = 0
+        """Good records since the last `note`: whoever reads many counts them here, at next to no cost."""
 
-    def note(self, *, refused: bool, good: int = 0) -> None:
-        """Count a record, and `good` ones before it.
-
-        Raises `Misconfigured` once more than `share_max` of the last ones are refused.
-        """
-        self._read += good
+    def note(self, *, refused: bool) -> None:
+        """Count one record. Raises `Misconfigured` once more than `share_max` of the last are refused."""
+        self._read += self.good
+        self.good = 0
         self._halve()
         self._read += 1
         self._bad += refused

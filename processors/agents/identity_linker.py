@@ -78,11 +78,12 @@ class IdentityLinker:
 
     def fold(self, item: Claim | Refused, transaction: Transaction) -> None:
         """Fold one read record. Raises `Misconfigured` when most of the last ones were bad."""
-        self._bad_share.note(refused=isinstance(item, Refused))
         if isinstance(item, Refused):
+            self._bad_share.note(refused=True)
             intake.dead_letter(item, transaction)
             tell_refused(item.reason, transaction, self._meters)
             return
+        self._bad_share.good += 1
         if partition_of(item.record.key, self._partitions) != transaction.partition:
             transaction.announce(item)
             transaction.once_durable(lambda: self._meters.add(c.MISPLACED, topic=LINKS))

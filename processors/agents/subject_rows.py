@@ -59,7 +59,6 @@ class SubjectHandler:
         self._partitions = partitions
         self._reappend = reappend
         self._bad_share = BadShare(bad_share_max)
-        self._good = 0
         self._last_setting = Setting(definitions, zone_table, 0, 0)
         self._meters = meters
 
@@ -96,11 +95,10 @@ class SubjectHandler:
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
         """Fold one read record. Raises `Misconfigured` when most of the last ones were bad."""
         if isinstance(item, Refused):
-            self._bad_share.note(refused=True, good=self._good)
-            self._good = 0
+            self._bad_share.note(refused=True)
             self._refuse(item, transaction)
             return
-        self._good += 1
+        self._bad_share.good += 1
         key, fact = item.record.key, item.fact
         row: Subject | None = transaction.get(key)
         if row is None:

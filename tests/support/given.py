@@ -36,6 +36,28 @@ def fact(kind: type[T], at: int = NOON, **fields: Any) -> T:
     return kind(**{**known, "occurred_at": at, **fields})
 
 
+def decision(**changes: Any) -> f.PushDecided:
+    """A `send` of the cart's reminder to ann's phone."""
+    known: dict[str, Any] = {
+        "decision_id": "decision-1",
+        "revision": 0,
+        "candidate_at": NOON,
+        "journey": "cart",
+        "journey_version": "j",
+        "policy_version": "p",
+        "instance": "instance-1",
+        "step": "reminder",
+        "category": "marketing",
+        "topic": "carts",
+        "verdict": "send",
+        "checks": (),
+        "snapshot": b"",
+        "permissions_next": 0,
+        "tokens_next": 0,
+    }
+    return fact(f.PushDecided, **{**known, **changes})
+
+
 def policy(**changes: Any) -> d.Policy:
     """Two pushes a day, silence from 22 to 8, marketing to those who said yes."""
     known: dict[str, Any] = {

@@ -68,6 +68,8 @@ BAD: list[tuple[str, type[f.SubjectFact], dict[str, Any]]] = [
     ("absurd_identifier", f.PermissionDenied, {"subject": "x" * (ID_LENGTH_MAX + 1)}),
     ("absurd_identifier", f.PermissionDenied, {"installation": ""}),
     ("absurd_identifier", f.PermissionDenied, {"installation": "a b"}),
+    ("absurd_identifier", f.PermissionDenied, {"installation": "a\nb"}),
+    ("absurd_identifier", f.ItemViewed, {"item": "a\nb"}),
     ("absurd_identifier", f.PermissionDenied, {"app": "shop/phone"}),
     ("absurd_identifier", f.PermissionDenied, {"event_id": "\x00"}),
     ("personal_subject", f.PermissionDenied, {"subject": "491512345678"}),

@@ -10,11 +10,10 @@ from typing import Any, Final
 import pytest
 
 from connectors.push.port import Outcome, Push
-from ledger import facts as f
 from processors.agents import push_sender
 from processors.agents.intake import Accepted
 from processors.agents.push_sender import Lease, PushSenderHandler, Ready
-from tests.support.given import NOON, fact, policy
+from tests.support.given import NOON, decision, policy
 
 LEASE_S: Final = 10.0
 
@@ -42,34 +41,12 @@ class Clock:
         return self.now
 
 
-def decided(verdict: str) -> f.PushDecided:
-    """A decision with this verdict."""
-    return fact(
-        f.PushDecided,
-        decision_id="d",
-        revision=0,
-        candidate_at=NOON,
-        journey="cart",
-        journey_version="1",
-        policy_version="1",
-        instance="i",
-        step="reminder",
-        category="marketing",
-        topic="carts",
-        verdict=verdict,
-        checks=(),
-        snapshot=b"",
-        permissions_next=0,
-        tokens_next=0,
-    )
-
-
 def chunk(verdict: str) -> list[Any]:
     """What was read from a chunk with one decision."""
-    return [Accepted(decided(verdict), None, NOON)]
+    return [Accepted(decision(verdict=verdict), None, NOON)]
 
 
-READY: Final = Ready(decided("send"), "phone", Push("p", "shop", "console", "t", "T", "B"), 1, NOON)
+READY: Final = Ready(decision(verdict="send"), "phone", Push("p", "shop", "console", "t", "T", "B"), 1, NOON)
 
 
 @pytest.fixture

@@ -8,34 +8,15 @@ from collections.abc import Sequence
 from connectors import codec
 from connectors.push.port import Outcome, Push
 from ledger import facts as f
-from ledger.facts import PushDecided
 from processors.agents import reach_rows
 from processors.agents.push_sender import Lease, PushSenderHandler, Ready
 from processors.lane.table import LaneTable, Partition
 from processors.lane.transaction import Transaction
 from processors.topic_names import DELIVERIES
-from tests.support.given import NOON, fact, policy
+from tests.support.given import NOON, decision, policy
 
 PUSH = Push("push-1", "shop", "console", "token", "title", "body")
-DECIDED = fact(
-    PushDecided,
-    decision_id="decision-1",
-    revision=0,
-    candidate_at=NOON,
-    journey="cart",
-    journey_version="j",
-    policy_version="p",
-    instance="instance-1",
-    step="reminder",
-    category="marketing",
-    topic="carts",
-    verdict="send",
-    checks=(),
-    snapshot=b"",
-    permissions_next=0,
-    tokens_next=0,
-    installations=("phone",),
-)
+DECIDED = decision(installations=("phone",))
 
 
 class Barriers:
