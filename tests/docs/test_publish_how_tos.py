@@ -18,18 +18,20 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from connectors.kafka.jars import cache_folder, runtime
-from connectors.kafka.topics import apply_topics, delete_topics
+from connectors.kafka.topics import apply_topics, delete_topics, list_topics
 from connectors.placement import partition_of
 from processors.stack import KAFKA_ENV
 from processors.wall_clock import wall_ms
 from tests.support.how_to_pages import HOW_TO, commands, files
 from tests.support.plain_reader import FACTS, decode, read
+from tests.support.replays import wait_until
 from tests.support.stack import TestServers
 
 KEYS: Final = json.loads((HOW_TO / "known-keys.json").read_text("utf-8"))["keys"]
 OF_48: Final = {entry["key"]: entry["of_48"] for entry in KEYS}
 OF_8: Final = {entry["key"]: entry["of_8"] for entry in KEYS}
 RUN_S_MAX: Final = 540
+VISIBLE_S_MAX: Final = 30
 QUIET_NPM: Final = {
     "npm_config_prefer_offline": "true",
     "npm_config_audit": "false",
@@ -78,9 +80,16 @@ def wide_kafka(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -
     with servers.fresh(tmp_path_factory.mktemp("wide")) as fresh:
         bootstrap = fresh.kafka_bootstrap
         asyncio.run(_widen(bootstrap))
+        assert wait_until(lambda: wide(bootstrap), VISIBLE_S_MAX)
         yield bootstrap
         asyncio.run(delete_topics(bootstrap))
         asyncio.run(apply_topics(bootstrap, int(os.environ.get("OPTIN_PARTITIONS", "8")), 1))
+
+
+def wide(bootstrap: str) -> bool:
+    """Whether the broker shows the 48 partitions."""
+    found = asyncio.run(list_topics(bootstrap))
+    return ("optin.permissions", 48) in [(topic.name, topic.partitions) for topic in found]
 
 
 async def _widen(bootstrap: str) -> None:
