@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def identity(pid: int) -> Identity:
     return found
 
 
+def said(log: Path, words: str) -> bool:
+    """Whether a log holds the words."""
+    return log.exists() and words in log.read_text()
+
+
 def worker(tmp_path: Path, program: str, name: str = "dummy-0") -> Worker:
     """A worker that runs a small program."""
     return Worker(python(program)("dummy"), {}, tmp_path / f"{name}.log", tmp_path / f"{name}.json")
@@ -82,6 +88,22 @@ class TestTheSupervisor:
 
         assert (status.name, status.restarts) == ("dummy-0", 1)
         assert part.pid is None
+
+    def test_each_start_has_what_is_made_anew_for_it(self, tmp_path: Path) -> None:
+        """A port that somebody took between two starts would keep a worker from coming up."""
+        ports = iter(("1", "2"))
+        part = Worker(
+            python(TELLS_ITS_ENVIRONMENT)("dummy"),
+            {"OPTIN_METRICS_PORT": "0"},
+            tmp_path / "log",
+            tmp_path / "pid.json",
+            lambda: {"OPTIN_METRICS_PORT": next(ports)},
+        )
+        for port in ("1", "2"):
+            part.start()
+            told = f'"OPTIN_METRICS_PORT": "{port}"'
+            wait_for(partial(said, part.log, told), "environment")
+            part.stop()
 
     def test_a_part_that_dies_again_and_again_tells_its_last_words(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -43,6 +43,11 @@ def status(data: Path) -> dict[str, Any]:
     return found
 
 
+def readiness(data: Path) -> dict[str, str]:
+    """What each worker says about itself; servers say nothing."""
+    return {part["name"]: part["ready"] for part in status(data)["parts"] if part["endpoint"]}
+
+
 def accepted(data: Path) -> int:
     """How many pushes the view counts as accepted."""
     query = "SELECT sum(p.accepted) AS n FROM push_outcomes AS p"
@@ -74,6 +79,8 @@ def test_a_stack_comes_up_survives_a_crash_of_all_of_it_and_goes_down(tmp_path: 
         assert names == {"kafka", "clickhouse", "journeys-0", "delivery-0", "metrics-0"}
         assert {part["state"] for part in first["parts"]} == {"running"}
         assert first["kafka_bootstrap"] in up.stdout
+        ready = dict.fromkeys(("journeys-0", "delivery-0", "metrics-0"), "yes")
+        assert wait_until(lambda: readiness(data) == ready, SETTLE_S)
         assert "already runs" in optin(data, "up", **env).stderr
         append(first["kafka_bootstrap"], ["a", "b", "c"])
         assert wait_until(lambda: accepted(data) >= 2, SETTLE_S)
