@@ -1,70 +1,26 @@
 """Says what is wrong after a simulation, from its topics, hand-overs and instants alone.
 
-Imports nothing of ours but tests' plain parts: consent is folded by the oracle, bytes are read by the plain
-reader. The simulation knows every instant, so the promise about revocations is judged exactly.
+The simulation knows every instant, so the promise about revocations is judged exactly.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections import Counter, defaultdict
 from typing import Any, Final
 
-import msgpack
-from aiokafka.partitioner import murmur2
-
-from tests.simulation.broker import Record
+from tests.simulation.evidence import EMPTY, Entry, Ledger, home, latest_rows, read_plainly
 from tests.simulation.world import World
 from tests.support.oracle import OUTCOMES, fold, may_push
-from tests.support.plain_reader import decode
 
-EMPTY: Final[list[Any]] = [{}, {}, None, None, None, {}, None]
-MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
-SKEW_MS: Final = 5 * MINUTE_MS
 LEASE_S: Final = 10.0
-ORIGINS: Final = {"device", "server", "import", "processor"}
 MARKED: Final = {"CartUpdated", "OrderPlaced", "PushOpened", "ItemSaved"}
 RECENT_MAX: Final = 16
 TOPIC: Final = "carts"
 CAPS_MS: Final = {DAY_MS: 2, 7 * DAY_MS: 5}
 WINDOWS_MS: Final = {"rolling_day": DAY_MS, "rolling_week": 7 * DAY_MS, "rolling_month": 30 * DAY_MS}
 ALLOWANCE_S: Final = 1e-6
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
-    """A fact. `merged_ms`: the latest time on its partition until it, when the event clock takes it."""
-
-    record: Record
-    name: str
-    fields: dict[str, Any]
-    first_append_ms: int
-    merged_ms: int
-
-    @property
-    def known_at(self) -> float:
-        """When its producer was told that it is appended (s)."""
-        return self.record.ending.decided_at if self.record.ending else self.record.instant
-
-    @property
-    def plain(self) -> tuple[str, dict[str, Any], int]:
-        """As the oracle wants it."""
-        return self.name, self.fields, self.first_append_ms
-
-
-def home(key: bytes, partitions: int) -> int:
-    """Where a key belongs."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
-
-
-def read_plainly(record: Record) -> tuple[str, dict[str, Any]] | None:
-    """(name, fields), None for what can't be read."""
-    try:
-        return decode(record.value or b"")
-    except Exception:  # noqa: BLE001 - whatever fastavro raises for broken bytes
-        return None
 
 
 def judge(world: World) -> list[str]:
@@ -78,89 +34,6 @@ def judge(world: World) -> list[str]:
     found += decisions.objections(ledger)
     found += delivery_objections(world, ledger, decisions)
     return found
-
-
-class Ledger:
-    """The inputs: which facts are accepted where, and whether the others became dead letters."""
-
-    def __init__(self, world: World) -> None:
-        self.partitions = world.scenario.partitions
-        self.by_events = world.scenario.by_events
-        self.of: defaultdict[str, list[Entry]] = defaultdict(list)
-        self.objections: list[str] = []
-        self._letters: Counter[tuple[str, int, int]] = Counter()
-        self._misplaced: list[Entry] = []
-        self._merged: Counter[tuple[str, int]] = Counter()
-        self._again: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-        for topic in ("optin.permissions", "optin.tokens", "optin.activity"):
-            for record in world.broker.committed(topic):
-                self._take(record)
-        self._check_misplaced()
-        letters: Counter[tuple[str, int, int]] = Counter()
-        for record in world.broker.committed("optin.dead-letters"):
-            _, fields = read_plainly(record) or ("", {})
-            letters[fields["topic"], fields["partition"], fields["offset"]] += 1
-        for place in letters.keys() | self._letters.keys():
-            if letters[place] != self._letters[place]:
-                self.objections.append(
-                    f"{place} has {letters[place]} dead letters, not {self._letters[place]}"
-                )
-
-    def _take(self, record: Record) -> None:
-        place = record.topic, record.partition, record.offset
-        told = read_plainly(record)
-        appended = min([record.timestamp, *(int(v) for n, v in record.headers if n == "first_appended_ms")])
-        if told is None or self._refused(record, told[1], appended):
-            self._letters[place] = 1
-            return
-        merged = self._merged[record.topic, record.partition] = max(
-            self._merged[record.topic, record.partition], told[1]["occurred_at"]
-        )
-        entry = Entry(record, *told, appended, merged)
-        assert record.key is not None
-        if record.headers:
-            self._again[record.topic, told[1]["event_id"]].append(appended)
-        if home(record.key, self.partitions) == record.partition:
-            self.of[told[1]["subject"]].append(entry)
-        elif self.by_events:
-            self._letters[place] = 1
-        else:
-            self._misplaced.append(entry)
-
-    def _refused(self, record: Record, fields: dict[str, Any], appended: int) -> bool:
-        return (
-            fields["subject"].encode() != record.key
-            or fields["source"].split(":")[0] not in ORIGINS
-            or not 946_684_800_000 <= fields["occurred_at"] <= appended + SKEW_MS
-        )
-
-    def _check_misplaced(self) -> None:
-        for entry in self._misplaced:
-            event = entry.fields["event_id"]
-            if entry.first_append_ms not in self._again[entry.record.topic, event]:
-                self.objections.append(f"misplaced {event} was not appended again with its first append")
-
-    def consent_of(self, subject: str, *, below: dict[str, int] | None = None) -> list[Any]:
-        """The consent row of a subject, of all facts or of those below these offsets."""
-        facts = [
-            entry.plain
-            for entry in self.of[subject]
-            if entry.record.topic != "optin.activity"
-            and (below is None or entry.record.offset < below[entry.record.topic])
-        ]
-        return fold(facts) if facts else EMPTY
-
-
-def latest_rows(world: World, topic: str) -> dict[tuple[int, bytes], Any]:
-    """The last value of each key of a changelog."""
-    rows: dict[tuple[int, bytes], Any] = {}
-    for record in world.broker.committed(topic):
-        assert record.key is not None
-        if record.key[:1] != b"\0":
-            rows[record.partition, record.key] = record.value
-    return {
-        place: msgpack.unpackb(raw, strict_map_key=False) for place, raw in rows.items() if raw is not None
-    }
 
 
 def consent_objections(world: World, ledger: Ledger) -> list[str]:
