@@ -20,12 +20,13 @@ from tests.support.plain_reader import decode
 
 EMPTY: Final[list[Any]] = [{}, {}, None, None, None, {}, None]
 SKEW_MS: Final = 5 * 60_000
+EARLIEST_MS: Final = 946_684_800_000
 ORIGINS: Final = {"device", "server", "import", "processor"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """An accepted fact. `merged_ms`: when the event clock takes it: the latest time so far on its partition."""
+    """An accepted fact. `merged_ms`: the latest time on its partition; then the event clock takes it."""
 
     record: Record
     name: str
@@ -64,12 +65,14 @@ class Ledger:
         self.partitions = world.scenario.partitions
         self.by_events = world.scenario.by_events
         self.of: defaultdict[str, list[Entry]] = defaultdict(list)
+        self.claims: list[Entry] = []
+        """Accepted claims at home, partition by partition in the order of the log."""
         self.objections: list[str] = []
         self._letters: Counter[tuple[str, int, int]] = Counter()
         self._misplaced: list[Entry] = []
         self._merged: Counter[tuple[str, int]] = Counter()
         self._again: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-        for topic in ("optin.permissions", "optin.tokens", "optin.activity"):
+        for topic in ("optin.permissions", "optin.tokens", "optin.activity", "optin.links"):
             for record in world.broker.committed(topic):
                 self._take(record)
         self._check_misplaced()
@@ -98,7 +101,8 @@ class Ledger:
         if record.headers:
             self._again[record.topic, told[1]["event_id"]].append(appended)
         if home(record.key, self.partitions) == record.partition:
-            self.of[told[1]["subject"]].append(entry)
+            mine = self.claims if record.topic == "optin.links" else self.of[told[1]["subject"]]
+            mine.append(entry)
         elif self.by_events:
             self._letters[place] = 1
         else:
@@ -106,9 +110,11 @@ class Ledger:
 
     def _refused(self, record: Record, fields: dict[str, Any], appended: int) -> bool:
         return (
-            fields["subject"].encode() != record.key
+            fields["installation" if record.topic == "optin.links" else "subject"].encode() != record.key
             or fields["source"].split(":")[0] not in ORIGINS
-            or not 946_684_800_000 <= fields["occurred_at"] <= appended + SKEW_MS
+            or fields["occurred_at"] < EARLIEST_MS
+            # Links are dated by the order of the claims, whose clocks may be ahead.
+            or ("claim" not in fields and fields["occurred_at"] > appended + SKEW_MS)
         )
 
     def _check_misplaced(self) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from tests.simulation.evidence import EMPTY, Entry, Ledger, home, latest_rows, read_plainly
 from tests.simulation.world import World
-from tests.support.oracle import OUTCOMES, fold, may_push
+from tests.support.link_oracle import wrong_links
+from tests.support.oracle import LINKS, OUTCOMES, fold, may_push
 
 DAY_MS: Final = 86_400_000
 LEASE_S: Final = 10.0
@@ -29,6 +30,7 @@ def judge(world: World) -> list[str]:
     found += world.loop.failures
     ledger = Ledger(world)
     found += ledger.objections
+    found += link_objections(ledger)
     found += consent_objections(world, ledger)
     decisions = Decisions(world)
     found += decisions.objections(ledger)
@@ -62,6 +64,12 @@ def consent_objections(world: World, ledger: Ledger) -> list[str]:
     return found
 
 
+def link_objections(ledger: Ledger) -> list[str]:
+    """Whether the links that are told are those that follow from the claims."""
+    links = [e.plain for entries in ledger.of.values() for e in entries if e.name in LINKS]
+    return wrong_links([claim.plain for claim in ledger.claims], links)
+
+
 def mark(entry: Entry) -> int:
     """What a row keeps of an activity fact."""
     name = entry.fields["order_id" if entry.name == "OrderPlaced" else "event_id"]
@@ -72,7 +80,7 @@ def addresses(row: list[Any], entries: list[Entry]) -> dict[str, tuple[str, str]
     """Token id -> (provider, token) of the latest registered token of each installation, where live."""
     live = set()
     for installation in row[0].values():
-        registered = [token for token in installation[8] if token[1] >= 0]
+        registered = [token for token in installation[8] if token[1] > installation[10]]
         if registered and (last := max(registered, key=lambda t: (t[1], t[0])))[1] > last[2]:
             live.add(last[0])
     told = {}
@@ -236,7 +244,8 @@ def promise_objections(
 
 def forbids(row: list[Any], key: str, category: str) -> bool:
     """Whether the row says no, for good (a pause with an end depends on a worker's clock)."""
-    if row[6] is not None:
+    linked_at, unlinked_at = row[0].get(key, [None] * 9 + [-1, -1])[9:11]
+    if row[6] is not None or (unlinked_at >= 0 and linked_at <= unlinked_at):
         return True
     if category == "transactional":
         return False

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import Any, TypeVar
 
+from connectors.kafka.append import Addressed
 from connectors.push.port import Outcome, Push
 from processors.lane.writer import Writes
 from tests.simulation.broker import Fenced
@@ -156,9 +158,26 @@ class Reappender:
         self, topic: str, partition: int, key: bytes, value: bytes, first_appended_ms: int
     ) -> None:
         """Append, acknowledged."""
-        broker = self._wire.world.broker
-        headers = [(self._header, str(first_appended_ms).encode())]
-        await self._wire.call("reappend", lambda: broker.append((topic, partition), key, value, headers))
+        await self.append_all([Addressed(topic, partition, key, value, first_appended_ms)])
+
+    async def append_all(self, records: Sequence[Addressed]) -> None:
+        """Append side by side; in the order given where they go to one partition."""
+        await asyncio.gather(
+            *(
+                self._wire.call("reappend", lambda batch=list(batch): self._append(batch))  # type: ignore[misc]
+                for _, batch in groupby(sorted(records, key=_place), key=_place)
+            )
+        )
+
+    def _append(self, records: Sequence[Addressed]) -> None:
+        for record in records:
+            first_ms = record.first_appended_ms
+            headers = [] if first_ms is None else [(self._header, str(first_ms).encode())]
+            self._wire.world.broker.append(_place(record), record.key, record.value, headers)
+
+
+def _place(record: Addressed) -> tuple[str, int]:
+    return record.topic, record.partition
 
 
 class Provider:

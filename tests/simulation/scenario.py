@@ -14,8 +14,8 @@ from typing import Final
 from connectors import codec
 from connectors.placement import partition_of
 from ledger import facts as f
-from tests.simulation.stories import Story, story
-from tests.support.given import DAY, HOUR, NOON
+from tests.simulation.stories import Story, shared, story
+from tests.support.given import DAY, HOUR, NOON, changed
 
 ROLES: Final = ("journeys", "delivery")
 POISONS: Final = ("bytes", "truncated", "empty", "wrong_key", "absurd", "another")
@@ -34,6 +34,7 @@ AIMED_EFFECT_MAX: Final = 12
 EVENT_CLOCK_SHARE: Final = 1_000
 """By the event clock only leases go by a worker's own clock, and waiting for one is asking every 50 ms."""
 
+SHARED: Final = 0.4
 DUPLICATED: Final = 0.08
 POISONED: Final = 0.04
 MISPLACED: Final = 0.06
@@ -122,6 +123,9 @@ def scenario(seed: int) -> Scenario:
     people = [
         story(f"s{seed}-{number}", draw, start_ms, span_s, wait_s) for number in range(draw.randint(2, 6))
     ]
+    if draw.random() < SHARED and not by_events:  # claims are taken by the wall clock only
+        pair = f"s{seed}-x", f"s{seed}-y"
+        people.append(shared(pair, draw, start_ms, span_s, wait_s))
     skewed = draw.random() < 0.4
     clocks = tuple(_ahead(draw) if skewed else draw.uniform(-0.5, 0.5) for _ in range(8))
     if by_events:
@@ -191,7 +195,7 @@ def _publications(
         at = told.at + draw.uniform(0, 0.05)
         if draw.random() < UNDER_WAY_LONG:
             at += draw.choice((0.5, 5.0, 60.0))
-        topic, key = codec.topic_of(type(told.fact)), told.fact.subject.encode()
+        topic, key = codec.topic_of(type(told.fact)), (f.key_of(told.fact) or "").encode()
         home = partition_of(key, partitions)
         value = codec.encode(told.fact)
         placed = Publication(at, topic, home, key, value, type(told.fact).__name__, note=told.note)
@@ -213,7 +217,7 @@ def _publications(
     return tuple(sorted(found, key=lambda one: one.at))
 
 
-def poisoned(good: Publication, kind: str, fact: f.SubjectFact) -> Publication:
+def poisoned(good: Publication, kind: str, fact: f.Fact) -> Publication:
     """A bad record that resembles a good one."""
     assert good.value is not None
     key, value = good.key, good.value
@@ -235,9 +239,7 @@ def poisoned(good: Publication, kind: str, fact: f.SubjectFact) -> Publication:
     )
 
 
-def _changed(fact: f.SubjectFact, **changes: int | str) -> f.SubjectFact:
-    from tests.support.given import changed
-
+def _changed(fact: f.Fact, **changes: int | str) -> f.Fact:
     made = changed(fact, **changes)
-    assert isinstance(made, f.SubjectFact)
+    assert isinstance(made, f.Fact)
     return made

@@ -27,7 +27,7 @@ class Told:
     """A fact and when its producer tells it (virtual s)."""
 
     at: float
-    fact: f.SubjectFact
+    fact: f.SubjectFact | f.InstallationClaimed
     note: str = ""
 
 
@@ -78,6 +78,21 @@ class _Teller:
         )
         note = f"clock {ahead / 1000:+.0f} s" if abs(ahead) > 1_000 else ""
         self.facts.append(Told(max(0.0, at), fact, note))
+
+    def claim(self, at: float, device: _Device, subject: str | None) -> None:
+        """Somebody logs in on the device, or out."""
+        if device.counts:
+            device.number += 1
+        fact = f.InstallationClaimed(
+            event_id=f"{self.subject}-{len(self.facts)}",
+            app=APP,
+            occurred_at=self.start_ms + int(at * 1000) + device.ahead,
+            source="device",
+            sequence=device.number if device.counts else None,
+            installation=device.name,
+            subject=subject,
+        )
+        self.facts.append(Told(max(0.0, at), fact, "a claim"))
 
     def yes(self, at: float, device: _Device) -> None:
         """Everything that makes an installation reachable, or a part of it again."""
@@ -154,6 +169,46 @@ class _Teller:
 def story(subject: str, draw: random.Random, start_ms: int, span_s: float, wait_s: float) -> Story:
     """All that one person does within `span_s`, not in order of time."""
     teller = _Teller(subject, draw, start_ms)
+    _live(teller, draw, span_s, wait_s)
+    return teller.facts
+
+
+def shared(
+    people: tuple[str, str], draw: random.Random, start_ms: int, span_s: float, wait_s: float
+) -> Story:
+    """Two people on one device: logins and logouts, and what each tells of it while it is theirs.
+
+    Most handovers lie around the time when a reminder of the former one's cart is due.
+    """
+    tellers = [_Teller(subject, draw, start_ms) for subject in people]
+    device = tellers[0].devices[0]
+    at, last = 0.5, None
+    for _ in range(draw.randint(2, 5)):
+        whose = draw.choice((*tellers, *tellers, None))
+        teller = whose or last or tellers[0]
+        teller.claim(at, device, whose.subject if whose is not None else None)
+        if whose is not None:
+            _arrive_again(whose, at + draw.uniform(0, 0.2), device)
+            at += draw.uniform(0.1, span_s / 4)
+            whose.cart(at, device, wait_s)
+            at += max(0.01, wait_s + 10 ** draw.uniform(-3, 1) * draw.choice((-1, 1)))
+        else:
+            at += draw.uniform(0.1, span_s / 4)
+        last = whose
+    for teller in tellers:
+        teller.facts = [told for told in teller.facts if told.at <= 2 * span_s + wait_s]
+    return [told for teller in tellers for told in teller.facts]
+
+
+def _arrive_again(teller: _Teller, at: float, device: _Device) -> None:
+    here = {"installation": device.name}
+    teller.tell(f.InstallationSeen, at, device, **here, platform="ios", time_zone="Europe/Berlin")
+    teller.tell(f.PermissionGranted, at + 0.01, device, **here, level="authorized")
+    token = f"token-{device.name}"
+    teller.tell(f.TokenRegistered, at + 0.01, device, **here, provider="console", token=token)
+
+
+def _live(teller: _Teller, draw: random.Random, span_s: float, wait_s: float) -> None:
     for device in teller.devices:
         teller.arrive(device)
     for at in _moments(draw, span_s):
@@ -171,7 +226,6 @@ def story(subject: str, draw: random.Random, start_ms: int, span_s: float, wait_
             case _:
                 token = teller._token(device)
                 teller.tell(f.TokenRegistered, at, device, **here, provider="console", token=token)
-    return teller.facts
 
 
 def _moments(draw: random.Random, span_s: float) -> Iterator[float]:

@@ -16,6 +16,7 @@ from unittest import mock
 from faust.types import TP
 
 from processors import wiring
+from processors.agents import identity_linker as linking
 from processors.agents import intake, push_sender, reach_rows, subject_rows
 from processors.agents.consent_projector import consent_projector
 from processors.agents.journey_runner import journey_runner
@@ -26,7 +27,7 @@ from processors.lane import lane as lane_module
 from processors.lane import recovery
 from processors.lane.lane import Lane
 from processors.lane.table import LaneTable, RowCodec
-from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, SENDS_CHANGELOG
+from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, LINKS_CHANGELOG, SENDS_CHANGELOG
 from tests.simulation.consumer import App
 from tests.simulation.definitions import definitions_of
 from tests.simulation.group import Assignment, Group, Member
@@ -90,12 +91,16 @@ class Worker:
     def _journeys(self) -> None:
         scenario = self._wire.world.scenario
         lane = self._lane("subjects", JOURNEYS_CHANGELOG, subject_rows.ROWS)
-        reappend = None
-        if not scenario.by_events:
-            reappend = Reappender(self._wire, intake.FIRST_APPENDED_HEADER).append
+        appender = Reappender(self._wire, intake.FIRST_APPENDED_HEADER)
+        reappend = None if scenario.by_events else appender.append
         handler = SubjectHandler(definitions_of(scenario), ZONES, scenario.partitions, reappend)
         consent_projector(self.app, lane, handler)
         journey_runner(self.app, lane, handler)
+        if not scenario.by_events:
+            links_lane = self._lane("links", LINKS_CHANGELOG, linking.ROWS)
+            linking.identity_linker(
+                self.app, links_lane, linking.IdentityLinker(scenario.partitions, appender.append_all)
+            )
 
     def _delivery(self) -> None:
         scenario = self._wire.world.scenario
@@ -204,6 +209,7 @@ def real_parts_on(loop: VirtualLoop, now_ms: Callable[[], int]) -> Iterator[None
             (push_sender, "time", clock),
             (wiring, "time", clock),
             (subject_rows, "wall_ms", now_ms),
+            (linking, "wall_ms", now_ms),
             (lane_module, "os", SimpleNamespace(_exit=exit_process)),
             (lane_module, "logging", quiet),
             (lane_module, "IDLE_S_MAX", IDLE_S_MAX),

@@ -16,6 +16,8 @@ from processors.topic_names import (
     CONSENT_CHANGELOG,
     DECISIONS,
     JOURNEYS_CHANGELOG,
+    LINKS,
+    LINKS_CHANGELOG,
     PERMISSIONS,
     SENDS_CHANGELOG,
     TOKENS,
@@ -243,6 +245,7 @@ class World:
         rows, positions = self._rows(JOURNEYS_CHANGELOG)
         waits = self._behind(positions, INPUTS)
         waits += self._behind(self._rows(CONSENT_CHANGELOG)[1], (PERMISSIONS, TOKENS))
+        waits += self._behind(self._rows(LINKS_CHANGELOG)[1], (LINKS,))
         attempts, positions = self._rows(SENDS_CHANGELOG)
         waits += self._behind(positions, (DECISIONS,))
         waits += [f"{key!r} has no outcome" for (_, key), raw in attempts.items() if raw is not None]
