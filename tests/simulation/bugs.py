@@ -15,6 +15,7 @@ from ledger import facts as f
 from ledger import journeys
 from processors import wiring
 from processors.agents import intake
+from processors.agents.identity_linker import IdentityLinker
 from processors.agents.push_sender import PushSenderHandler
 from processors.agents.reach_rows import Attempt
 from processors.agents.subject_rows import SubjectHandler
@@ -135,6 +136,18 @@ def _unnamed_first_append(honest: Any) -> Any:
     return append
 
 
+def _links_first(honest: Any) -> Any:
+    """Tell of a new owner before the old one is unlinked."""
+
+    async def announce(self: IdentityLinker, partition: int, announcements: Any) -> None:
+        for fact in announcements:
+            if isinstance(fact, f.InstallationLinked):
+                await honest(self, partition, [fact])
+        await honest(self, partition, [a for a in announcements if not isinstance(a, f.InstallationLinked)])
+
+    return announce
+
+
 BUGS: Final[dict[str, Bug]] = {
     "position advanced without state": Bug(
         _instead(Transaction, "writes", _without_rows), "is not the fold of its facts", 0
@@ -143,20 +156,18 @@ BUGS: Final[dict[str, Bug]] = {
         _instead(Lane, "_commit", _effects_first), "handed over before its attempt was committed", 0
     ),
     "a fenced commit is passed over": Bug(
-        _instead(Writer, "transact", _fence_ignored), "is not the fold of its facts", 13
+        _instead(Writer, "transact", _fence_ignored), "is not the fold of its facts", 4
     ),
-    "no fence on claim": Bug(_instead(Broker, "fencing", lambda _: False), "dead letters", 17),
+    "no fence on claim": Bug(_instead(Broker, "fencing", lambda _: False), "dead letters", 79),
     "barrier skipped": Bug(
         _instead(wiring, "_folded", lambda _: _true), "without a barrier within the lease", 0
     ),
-    "barrier at the stable offset": Bug(
-        _instead(Ends, "ends", _stable), "handed over after a revocation", 104
-    ),
+    "barrier at the stable offset": Bug(_instead(Ends, "ends", _stable), "handed over after a revocation", 9),
     "attempt row not written": Bug(
         _instead(Transaction, "put", _forgotten_attempt), "has the outcomes []", 14
     ),
     "timers not rebuilt": Bug(
-        _instead(LaneTable, "rebuild_timers", lambda _: lambda *_: None), "does not come to rest", 0
+        _instead(LaneTable, "rebuild_timers", lambda _: lambda *_: None), "does not come to rest", 16
     ),
     "re-append dropped": Bug(_instead(SubjectHandler, "before", lambda _: _true), "not appended again", 0),
     "re-append without its first time": Bug(
@@ -167,7 +178,10 @@ BUGS: Final[dict[str, Bug]] = {
         _instead(intake, "dead_letter", lambda _: lambda *_: None), "has 0 dead letters", 0
     ),
     "lease renewed at the hand-over": Bug(
-        _instead(PushSenderHandler, "after", _lease_renewed), "without a barrier within the lease", 295
+        _instead(PushSenderHandler, "after", _lease_renewed), "without a barrier within the lease", 150
+    ),
+    "linked before it is unlinked": Bug(
+        _instead(IdentityLinker, "announce", _links_first), "before it unlinked the former one", 9
     ),
     "contacts forgotten": Bug(_instead(journeys, "CONTACTS_MAX", lambda _: 1), "pushes within", 16),
 }
