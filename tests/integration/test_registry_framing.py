@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +54,13 @@ def append(bootstrap: str, schema_id: int) -> None:
         producer.produce("optin.permissions", value, who.encode())
     producer.produce("optin.permissions", framed(NEVER_GIVEN_OUT, revocation(FRAMED[0])), FRAMED[0].encode())
     assert producer.flush(30) == 0
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_reads_by_id() -> Iterator[None]:
+    """The process's codec learns of the registry when this test reads a history; others must not."""
+    yield
+    codec.accept_registry(None)
 
 
 @pytest.mark.timeout(300)
