@@ -104,6 +104,8 @@ OFTEN: Final = (
     "push_sender.",
 )
 """Passed again and again: struck at a random one of the first times, so that work is done in between."""
+LOOP: Final = ".events"
+"""A loop over chunks is begun once; what comes after its beginning is passed again and again."""
 OFTEN_MAX: Final = 5
 
 AT_SECOND: Final = frozenset(
@@ -146,6 +148,8 @@ def plan(seed: int, chosen: Iterable[tuple[str, str]]) -> list[Strike]:
         number = 1
         if point in AT_SECOND:
             number = 3 if role == "delivery" and point.startswith("lane.") else 2
+        elif side == "before" and point.endswith(LOOP):
+            pass
         elif point.startswith(OFTEN) and situation == "load":
             number = draw.randint(1, OFTEN_MAX)
         strikes.append(Strike(Fault(point, side, "kill", number), role, situation))
