@@ -200,6 +200,19 @@ class InstallationUnlinked(LinkFact, frozen=True, kw_only=True):
     """An installation no longer belongs to the subject."""
 
 
+class UnreadableFactSettled(SubjectFact, frozen=True, kw_only=True):
+    """Somebody saw to records of the subject that could not be read: `replayed` or `dismissed`.
+
+    They are those on this partition of permissions from `first_offset` to `last_offset`, both included;
+    `letter` is the dead letter of the last one.
+    """
+
+    letter: str
+    first_offset: int
+    last_offset: int
+    outcome: str
+
+
 # -- tokens ----------------------------------------------------------------------------------------
 
 
@@ -351,7 +364,7 @@ class JourneyStarted(SubjectFact, frozen=True, kw_only=True):
 
 
 class JourneyEnded(SubjectFact, frozen=True, kw_only=True):
-    """A journey instance ended: `converted`, `candidate`, `emptied` or `erased`."""
+    """A journey instance ended: `converted`, `candidate`, `emptied`, `erased` or `evicted`."""
 
     journey: str
     journey_version: str
@@ -399,6 +412,18 @@ class PushDecided(SubjectFact, frozen=True, kw_only=True):
     title: str | None = None
     body: str | None = None
     attribution_ms: int = 0
+
+
+class StateEvicted(SubjectFact, frozen=True, kw_only=True):
+    """The subject's row had no room for more, and `count` of something in it that mattered gave way.
+
+    `part`: token, contact, item, instance or candidate. `cause`: the event id of the fact that needed the
+    room; of a due step, the id of the decision.
+    """
+
+    part: str
+    count: int
+    cause: str
 
 
 # -- deliveries ------------------------------------------------------------------------------------
@@ -487,6 +512,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     SubjectErased,
     InstallationLinked,
     InstallationUnlinked,
+    UnreadableFactSettled,
     TokenRegistered,
     TokenInvalidated,
     AppOpened,
@@ -507,6 +533,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     JourneyStarted,
     JourneyEnded,
     PushDecided,
+    StateEvicted,
     PushAttempted,
     PushAccepted,
     PushRejected,

@@ -109,6 +109,8 @@ PERMISSION_FACTS: Final = (
     _field("reason", NAME),
     _optional("until", INSTANT),
     _field("claim"),
+    _field("letter"),
+    _field("outcome", NAME),
 )
 
 TOKEN_FACTS: Final = (
@@ -186,6 +188,9 @@ DECISION_FACTS: Final = (
     Column("checks.detail", "Array(String)", lambda fact, _: [c.detail for c in getattr(fact, "checks", ())]),
     _optional("permissions_next", "Int64"),
     _optional("tokens_next", "Int64"),
+    _field("part", NAME),
+    _field("count", "UInt32", 0),
+    _field("cause"),
 )
 
 DELIVERY_FACTS: Final = (
