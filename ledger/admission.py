@@ -52,6 +52,7 @@ _IDS: Final = (
     "name",
     "step",
     "trial",
+    "letter",
 )
 _ID_LINES: Final = tuple(
     re.compile("\n".join([_ID.pattern] * count), re.ASCII) for count in range(len(_IDS) + 1)
@@ -62,6 +63,19 @@ _WORDS: Final = ("reason", "cause", "time_zone", "country")
 _TEXTS: Final = ("context", "copy_version", "category")
 _NOTE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,63}", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
+
+_OURS: Final = (f.LinkFact, f.UnreadableFactSettled)
+"""Facts on topics of app backends that nobody but us may say."""
+_THEIRS: Final = ("is said by `optin dead-letters`", "follows from a claim on optin.links: publish that")
+
+
+def subject_of(key: bytes | None) -> str | None:
+    """The subject that a record's key names, if the ledger would take such a subject in; else None."""
+    try:
+        subject = (key or b"").decode()
+    except UnicodeDecodeError:
+        return None
+    return subject if _ID.fullmatch(subject) and not _is_personal(subject) else None
 
 
 def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> Rejection | None:
@@ -85,8 +99,8 @@ def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> Rejection | 
     origin = _origin(fact.source)
     if origin is None:
         return "unknown_source", f"source must start with one of {', '.join(f.ORIGINS)}"
-    if origin != "processor" and isinstance(fact, f.LinkFact):
-        return "not_yours", f"{type(fact).__name__} follows from a claim on optin.links: publish that"
+    if origin != "processor" and isinstance(fact, _OURS):
+        return "not_yours", f"{type(fact).__name__} {_THEIRS[isinstance(fact, f.LinkFact)]}"
     return _absurd_value(fact)
 
 
@@ -188,6 +202,12 @@ def _stock(fact: f.ItemStockChanged) -> Rejection | None:
     return None
 
 
+def _settled(fact: f.UnreadableFactSettled) -> Rejection | None:
+    if not 0 <= fact.first_offset <= fact.last_offset:
+        return "absurd_number", "offsets must not be negative, nor the last before the first"
+    return None
+
+
 def _instant(name: str, at: int) -> Rejection | None:
     if not EARLIEST_MS <= at <= LATEST_MS:
         return "absurd_time", f"{name} must be milliseconds between the years 2000 and 2100"
@@ -222,5 +242,6 @@ _OWN_LIMITS: Final[dict[type[f.Fact], Callable[[Any], Rejection | None]]] = {
     f.TrialStarted: _trial,
     f.ItemPriceChanged: _price,
     f.ItemStockChanged: _stock,
+    f.UnreadableFactSettled: _settled,
 }
 """Limits of a kind of fact beyond those that go by the names of its fields."""

@@ -24,6 +24,7 @@ INSTALLATIONS_MAX: Final = 64
 TOPICS_MAX: Final = 256
 SUPPRESSIONS_MAX: Final = 64
 TOKENS_MAX: Final = 8
+UNREADABLE_MAX: Final = 16
 """Bounds of one subject's state; a fact that needs more room is refused (`consent_fold.refusal`)."""
 
 ACTIVITY: Final = tuple(kind for kind in f.FACTS if issubclass(kind, f.ActivityFact))
@@ -110,6 +111,18 @@ class Quiet(msgspec.Struct, frozen=True, array_like=True, gc=False):
     end_minute: int
 
 
+class Unreadable(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Records of the subject, on its partition of permissions, that nobody could read or accept.
+
+    One record, or (where there is no room for more marks) all from `first_offset` to `last_offset`. `at`:
+    when the first of them was appended (ms).
+    """
+
+    first_offset: int
+    last_offset: int
+    at: int
+
+
 class Consent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that the ledger says about one subject. Keys of `installations` are `app/installation`."""
 
@@ -122,6 +135,8 @@ class Consent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     erased_at: int | None = None
     ahead: dict[str, int] = {}
     """First times of facts whose clock was ahead of the broker's; see `consent_fold`."""
+    unreadable: tuple[Unreadable, ...] = ()
+    """What could not be read and is not settled, by offset; see `unreadable`."""
 
 
 EMPTY: Final = Consent()

@@ -8,7 +8,7 @@ The identity linker's facts count from their own time always: no clock gave it, 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,13 +19,21 @@ from ledger.consent import (
     SUPPRESSIONS_MAX,
     TOPICS_MAX,
     Consent,
+    Installation,
     evolve,
     installation_key,
 )
 from ledger.ids import short_hash
+from ledger.unreadable import UnreadableRecord, mark, settle
 
 AHEAD_MAX: Final = 32
 """Facts of clocks that are ahead, whose first time is remembered: the latest ones."""
+
+_NEEDS_NO_PLACE: Final = (*ACTIVITY, f.PromptShown, f.PromptAnswered)
+"""Facts that name an installation and keep nothing of it."""
+
+LedgerFact: TypeAlias = tuple[f.SubjectFact | UnreadableRecord, str, int, int]
+"""What stands at one place: (fact, family `permissions` or `tokens`, offset, first append in ms)."""
 
 
 def effective_time(fact: f.Fact, appended_ms: int) -> int:
@@ -36,18 +44,36 @@ def effective_time(fact: f.Fact, appended_ms: int) -> int:
 
 
 def refusal(consent: Consent, fact: f.SubjectFact) -> str | None:
-    """Why this fact has no room in the state, or None. The caller sends it to dead-letters."""
+    """Why this fact has no room in the state, or None. The caller sends it to dead-letters.
+
+    Whether permissions have room depends on permissions alone, so that the marks which refused ones leave can
+    be derived again from their partition: installations that only tokens speak of are counted apart.
+    """
     # Lengths first: they are all that almost every fact is asked for.
     installations, topics, suppressions = consent.installations, consent.topics, consent.suppressions
-    if len(installations) >= INSTALLATIONS_MAX and not isinstance(fact, ACTIVITY):
-        installation = getattr(fact, "installation", None)
-        if installation is not None and installation_key(fact.app, installation) not in installations:
-            return "too_many_installations"
+    if len(installations) >= INSTALLATIONS_MAX and _is_crowded(installations, fact):
+        return "too_many_installations"
     if len(topics) >= TOPICS_MAX and isinstance(fact, f.TopicSubscribed | f.TopicUnsubscribed):
         return None if fact.topic in topics else "too_many_topics"
     if len(suppressions) >= SUPPRESSIONS_MAX and isinstance(fact, f.SubjectSuppressed | f.SubjectReleased):
         return None if fact.reason in suppressions else "too_many_suppressions"
     return None
+
+
+def _is_crowded(installations: dict[str, Installation], fact: f.SubjectFact) -> bool:
+    installation = getattr(fact, "installation", None)
+    if installation is None or isinstance(fact, _NEEDS_NO_PLACE):
+        return False
+    known = installations.get(installation_key(fact.app, installation))
+    by_token = isinstance(fact, f.TokenRegistered | f.TokenInvalidated)
+    if known is not None and (by_token or not _by_token_alone(known)):
+        return False
+    alike = sum(_by_token_alone(one) == by_token for one in installations.values())
+    return alike >= INSTALLATIONS_MAX
+
+
+def _by_token_alone(known: Installation) -> bool:
+    return msgspec.structs.replace(known, tokens=()) == Installation()
 
 
 def take_in(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
@@ -62,6 +88,8 @@ def take_in(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
 
 def fold_fact(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
     """Fold one fact for which there is room (the caller asked `refusal`); else like `take_in`."""
+    if type(fact) is f.UnreadableFactSettled:
+        return settle(consent, fact)
     at = effective_time(fact, appended_ms)
     is_ahead = fact.occurred_at > appended_ms and not isinstance(fact, f.LinkFact)
     if not is_ahead and not consent.ahead:
@@ -73,3 +101,16 @@ def fold_fact(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consen
         return after
     ahead = sorted({**consent.ahead, mark: at}.items(), key=lambda entry: (entry[1], entry[0]))
     return msgspec.structs.replace(after, ahead=dict(ahead[-AHEAD_MAX:]))
+
+
+def follow(consent: Consent, entry: LedgerFact) -> Consent:
+    """Fold what stands at one place, as the roles do: a fact, or the mark that a bad record leaves.
+
+    Entries of permissions must come in the order of their offsets.
+    """
+    fact, family, offset, appended_ms = entry
+    if isinstance(fact, UnreadableRecord):
+        return mark(consent, offset, appended_ms)
+    if family == "permissions" and refusal(consent, fact) is not None:
+        return mark(consent, offset, appended_ms)
+    return take_in(consent, fact, appended_ms)

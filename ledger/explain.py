@@ -6,33 +6,50 @@ import dataclasses
 from collections.abc import Iterable
 
 from ledger import facts as f
-from ledger.consent import EMPTY, Consent
-from ledger.consent_fold import take_in
+from ledger.consent import EMPTY, Consent, Unreadable
+from ledger.consent_fold import LedgerFact, follow
 from ledger.effective import current_token, effective, unlinked
+from ledger.unreadable import UnreadableRecord
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the consent state: its value, and the fact that gave it this value."""
+    """One part of the consent state: its value, the fact that gave it this value, and when (ms).
+
+    `offset`: of the record, on the subject's partition of permissions, where a part is about a bad record.
+    """
 
     name: str
     value: str
-    fact: f.SubjectFact
+    fact: f.SubjectFact | UnreadableRecord
+    at: int
+    offset: int | None = None
 
 
-def explain(facts: Iterable[tuple[f.SubjectFact, int]]) -> tuple[Consent, tuple[Part, ...]]:
-    """Fold (fact, first append ms) pairs of one subject and trace each part to its fact."""
+def explain(ledger: Iterable[LedgerFact]) -> tuple[Consent, tuple[Part, ...]]:
+    """Fold what the ledger holds of one subject, permissions by offset, and trace each part to its fact."""
     consent = EMPTY
     values: dict[str, str] = {}
-    behind: dict[str, f.SubjectFact] = {}
-    for fact, appended_ms in facts:
-        consent = take_in(consent, fact, appended_ms)
+    behind: dict[str, Part] = {}
+    for entry in ledger:
+        fact, _, offset, appended_ms = entry
+        consent = follow(consent, entry)
         now = _parts(consent)
+        marks = {_name(mark) for mark in consent.unreadable}
         for name, value in now.items():
             if values.get(name) != value:
-                behind[name] = fact
+                at = appended_ms if name in marks else _time(fact, appended_ms)
+                behind[name] = Part(name, value, fact, at, offset if name in marks else None)
         values = now
-    return consent, tuple(Part(name, values[name], behind[name]) for name in sorted(values))
+    return consent, tuple(behind[name] for name in sorted(values))
+
+
+def _time(fact: f.SubjectFact | UnreadableRecord, appended_ms: int) -> int:
+    return appended_ms if isinstance(fact, UnreadableRecord) else fact.occurred_at
+
+
+def _name(mark: Unreadable) -> str:
+    return f"unreadable record from offset {mark.first_offset}"
 
 
 def _parts(consent: Consent) -> dict[str, str]:
@@ -51,6 +68,11 @@ def _parts(consent: Consent) -> dict[str, str]:
         if installation.seen_at >= 0:
             place = installation.time_zone or installation.country or "unknown place"
             parts[f"installation {key}"] = f"{installation.platform}, {place}"
+    for mark in consent.unreadable:
+        alone = mark.first_offset == mark.last_offset
+        parts[_name(mark)] = (
+            "no marketing" if alone else f"no marketing, nor for later ones to {mark.last_offset}"
+        )
     for topic, choice in consent.topics.items():
         parts[f"topic {topic}"] = "on" if choice.on else "off"
     for reason, switch in consent.suppressions.items():

@@ -137,6 +137,13 @@ def _suppressed(q: Question) -> tuple[bool, str]:
     return not active, ", ".join(active)
 
 
+def _unreadable_fact(q: Question) -> tuple[bool, str]:
+    if q.snapshot.category == TRANSACTIONAL:
+        return _EXEMPT
+    marks = q.snapshot.consent.unreadable
+    return not marks, f"{marks} not settled" if marks else ""
+
+
 def _permission(q: Question) -> tuple[bool, str]:
     states = [view.permission for view in q.snapshot.consent.installations]
     return bool(q.usable), ", ".join(states) or "no installation"
@@ -208,6 +215,7 @@ def _holdout(q: Question) -> tuple[bool, str]:
 CHECKS: dict[str, Check] = {
     "erased": _erased,
     "suppressed": _suppressed,
+    "unreadable_fact": _unreadable_fact,
     "permission": _permission,
     "token": _token,
     "topic": _topic,
@@ -219,6 +227,10 @@ CHECKS: dict[str, Check] = {
     "holdout": _holdout,
 }
 """All checks, in the order in which the first failed one names the reason."""
+
+CHECKS_ADDED: Final = ("unreadable_fact",)
+"""Checks that came after the first decisions were recorded, in the order in which they came: an older
+decision has none of the later ones, and can be derived again all the same (`verify`)."""
 
 _NOT_WITHHOLDING: Final = frozenset({"quiet_hours", "holdout"})
 

@@ -12,10 +12,11 @@ from typing import Final
 import msgspec
 
 from ledger import facts as f
+from ledger import versions
 from ledger.ids import derived, short_hash
-from ledger.subject import NewerState
 
 LINK_VERSION: Final = 1
+"""See `ledger.versions`."""
 RECENT_IDS_MAX: Final = 16
 """Claims of which a second copy is recognised, per installation."""
 
@@ -49,10 +50,12 @@ def encode(link: Link) -> bytes:
 
 
 def decode(raw: bytes) -> Link:
-    """Read a row. Raises `NewerState` for a row of a newer binary, `msgspec.DecodeError` for junk."""
-    link = _decoder.decode(raw)
-    if link.version > LINK_VERSION:
-        raise NewerState(f"link version {link.version}, this binary knows {LINK_VERSION}")
+    """Read a row.
+
+    Raises `versions.NewerState` for a row of a newer binary, `msgspec.DecodeError` for junk.
+    """
+    link = versions.decode(_decoder, raw, 0, LINK_VERSION)
+    versions.check(link.version, LINK_VERSION)
     return link
 
 

@@ -10,36 +10,36 @@ from typing import Final
 import msgspec
 
 from ledger import facts as f
+from ledger import versions
 from ledger.consent import EMPTY, Consent, installation_key, token_id
 from ledger.consent_fold import take_in
 from ledger.definitions import Policy
 from ledger.effective import UNLINKED, current_token, newest_token
 from ledger.gate import TRANSACTIONAL
 from ledger.snapshot import consent_view
+from ledger.unreadable import mark
+
+REACH_VERSION: Final = 2
+"""2 added what version 2 of `subject.STATE_VERSION` did; see `ledger.versions`."""
 
 
 class Reach(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One subject's row in the delivery role. `addresses`: token id -> (provider, token)."""
 
-    version: int = 1
+    version: int = REACH_VERSION
     consent: Consent = EMPTY
     addresses: dict[str, tuple[str, str]] = {}
 
 
 NOBODY: Final = Reach()
 
-_encoder = msgspec.msgpack.Encoder(order="sorted")
-_decoder = msgspec.msgpack.Decoder(Reach)
 
-
-def encode(reach: Reach) -> bytes:
-    """Write a row."""
-    return _encoder.encode(reach)
-
-
-def decode(raw: bytes) -> Reach:
-    """Read a row. Raises `msgspec.DecodeError` for junk."""
-    return _decoder.decode(raw)
+def of_this_version(reach: Reach) -> Reach:
+    """A row of an older version as one of this; raises `versions.NewerState` for one of a newer."""
+    if reach.version == REACH_VERSION:
+        return reach
+    versions.check(reach.version, REACH_VERSION)
+    return msgspec.structs.replace(reach, version=REACH_VERSION)
 
 
 def fold(reach: Reach, fact: f.SubjectFact, appended_ms: int) -> Reach:
@@ -61,6 +61,12 @@ def fold(reach: Reach, fact: f.SubjectFact, appended_ms: int) -> Reach:
     return msgspec.structs.replace(reach, consent=consent, addresses=addresses)
 
 
+def mark_unreadable(reach: Reach, offset: int, at: int) -> Reach:
+    """Note that a record of the subject on permissions could not be read; see `unreadable.mark`."""
+    consent = mark(reach.consent, offset, at)
+    return reach if consent is reach.consent else msgspec.structs.replace(reach, consent=consent)
+
+
 def late_refusal(
     reach: Reach, decision: f.PushDecided, installation: str, policy: Policy, now: int
 ) -> str | None:
@@ -75,6 +81,8 @@ def late_refusal(
     transactional = decision.category == TRANSACTIONAL
     if not transactional and any(until < 0 or now < until for _, until in view.suppressions):
         return "suppressed"
+    if not transactional and view.unreadable:
+        return "unreadable_fact"
     key = installation_key(decision.app, installation)
     seen = next((i for i in view.installations if i.key == key), None)
     allowed = policy.transactional_permissions if transactional else policy.marketing_permissions

@@ -34,6 +34,8 @@ class ConsentView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """(reason, until) of what is switched on; until -1 has no end."""
     frequency: tuple[int, str] | None
     quiet: tuple[int, int] | None
+    unreadable: int = 0
+    """How many marks of unreadable records nobody settled."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -98,6 +100,7 @@ def consent_view(consent: Consent, app: str, topic: str) -> ConsentView:
         if consent.frequency is None
         else (consent.frequency.max_pushes, consent.frequency.window),
         quiet=None if consent.quiet is None else (consent.quiet.start_minute, consent.quiet.end_minute),
+        unreadable=len(consent.unreadable),
     )
 
 

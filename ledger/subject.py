@@ -1,7 +1,7 @@
 """The state of one subject: consent, profile, journeys and contacts, in one row with one writer.
 
 The row is encoded as MessagePack arrays (docs/reference/changelog.md gives the layout). Structs only
-grow at their end, with defaults; `version` is the first element and is raised when meaning changes.
+grow at their end, with defaults; `version` is the first element (`ledger.versions` says when it is raised).
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from typing import Final
 
 import msgspec
 
+from ledger import versions
 from ledger.consent import EMPTY, Consent
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
+"""2 added `Consent.unreadable`, and `linked_at` and `unlinked_at` of an installation."""
 
 RECENT_IDS_MAX: Final = 16
 """Activity facts and orders of which a second copy is recognised, per subject."""
@@ -88,24 +90,21 @@ _encoder = msgspec.msgpack.Encoder(order="sorted")
 _decoder = msgspec.msgpack.Decoder(Subject)
 
 
-class NewerState(ValueError):  # noqa: N818 - named for what was met
-    """The row was written by a newer binary.
-
-    Operator action: run the newer version; this one must not write over what it can't read.
-    """
-
-
 def encode(subject: Subject) -> bytes:
     """Write a row."""
     return _encoder.encode(subject)
 
 
 def decode(raw: bytes) -> Subject:
-    """Read a row. Raises `NewerState` for a row of a newer binary, `msgspec.DecodeError` for junk."""
-    subject = _decoder.decode(raw)
-    if subject.version > STATE_VERSION:
-        raise NewerState(f"state version {subject.version}, this binary knows {STATE_VERSION}")
-    return subject
+    """Read a row of this or an older version, as one of this version.
+
+    Raises `versions.NewerState` for a row of a newer binary, `msgspec.DecodeError` for junk.
+    """
+    subject = versions.decode(_decoder, raw, 0, STATE_VERSION)
+    if subject.version == STATE_VERSION:
+        return subject
+    versions.check(subject.version, STATE_VERSION)
+    return msgspec.structs.replace(subject, version=STATE_VERSION)
 
 
 def wake_at(subject: Subject) -> int | None:

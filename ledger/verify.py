@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from ledger import facts as f
 from ledger.consent import EMPTY, installation_of
-from ledger.consent_fold import take_in
+from ledger.consent_fold import LedgerFact, follow
 from ledger.definitions import Policy
-from ledger.gate import decide
+from ledger.gate import CHECKS_ADDED, decide
 from ledger.snapshot import ConsentView, consent_view, decode_snapshot
 from ledger.time_zones import ZoneTable
-
-LedgerFact = tuple[f.SubjectFact, str, int, int]
-"""(fact, family `permissions` or `tokens`, offset, first append in ms)."""
 
 
 def objections(
@@ -28,9 +25,9 @@ def objections(
 ) -> list[str]:
     """What does not hold of a decision; empty when all of it can be derived again.
 
-    `ledger` holds the accepted facts of the decision's subject, in any order; those at or after the cited
-    offsets are left out here. `tokens_kept` False: facts of tokens are kept for a while only, and the oldest
-    are gone, so whether an address was live is taken from the snapshot.
+    `ledger` holds the facts of the decision's subject and its unreadable records, in any order; those at or
+    after the cited offsets are left out here. `tokens_kept` False: facts of tokens are kept for a while only,
+    and the oldest are gone, so whether an address was live is taken from the snapshot.
     """
     found = []
     snapshot = decode_snapshot(decision.snapshot)
@@ -40,7 +37,7 @@ def objections(
             f"verdict {decision.verdict}/{decision.reason} was recorded,"
             f" {again.verdict}/{again.reason} is derived"
         )
-    if again.checks != decision.checks:
+    if decision.checks not in _as_recorded(again.checks):
         found.append("the checks' results differ")
     if (
         tuple(map(installation_of, again.installations)) != decision.installations
@@ -50,9 +47,9 @@ def objections(
         found.append("the chosen installations, the end of the hold or the time limit differ")
     limits = {"permissions": decision.permissions_next, "tokens": decision.tokens_next}
     consent = EMPTY
-    for fact, family, offset, appended_ms in sorted(ledger, key=lambda entry: entry[1:3]):
-        if offset < limits[family]:
-            consent = take_in(consent, fact, appended_ms)
+    for entry in sorted(ledger, key=lambda entry: entry[1:3]):
+        if entry[2] < limits[entry[1]]:
+            consent = follow(consent, entry)
     recorded, derived = snapshot.consent, consent_view(consent, decision.app, decision.topic)
     if not tokens_kept:
         recorded, derived = _without_tokens(recorded), _without_tokens(derived)
@@ -61,8 +58,20 @@ def objections(
     return found
 
 
+def _as_recorded(checks: tuple[f.CheckResult, ...]) -> Iterator[tuple[f.CheckResult, ...]]:
+    """The results as each generation of the gate would have recorded them: what it lacked stopped nothing."""
+    yield checks
+    for generation in range(len(CHECKS_ADDED)):
+        later = CHECKS_ADDED[generation:]
+        if all(check.passed for check in checks if check.name in later):
+            yield tuple(check for check in checks if check.name not in later)
+
+
 def _without_tokens(view: ConsentView) -> ConsentView:
     """The view of somebody of whose installations only what permissions tell is known."""
     replace = msgspec.structs.replace
     told = (one for one in view.installations if (one.permission, one.time_zone) != ("not_determined", None))
     return replace(view, installations=tuple(replace(one, token_live=False) for one in told))
+
+
+__all__ = ["LedgerFact", "objections"]

@@ -34,7 +34,7 @@ from processors.wall_clock import wall_ms
 
 log = logging.getLogger(__name__)
 
-ROWS = RowCodec(encode=links.encode, decode=links.decode, wake_at=lambda _: None)
+ROWS = RowCodec(encode=links.encode, decode=links.decode, wake_at=lambda _: None, version=links.LINK_VERSION)
 
 AppendAll = Callable[[Sequence[Addressed]], Awaitable[None]]
 """Appends records side by side; all acknowledged when it returns."""

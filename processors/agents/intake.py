@@ -9,6 +9,7 @@ import msgspec
 
 from connectors import codec
 from connectors.errors import Poison
+from connectors.placement import partition_of
 from ledger.admission import rejection
 from ledger.facts import Fact, InstallationClaimed, ItemFact, RecordDeadLettered, SubjectFact
 from ledger.ids import derived
@@ -17,6 +18,10 @@ from processors.topic_names import DEAD_LETTERS, ITEMS, LINKS
 
 FIRST_APPENDED_HEADER: Final = "first_appended_ms"
 DIGITS_MAX: Final = 18
+KEY_BYTES_MAX: Final = 512
+"""No id is nearly as long: such a key is nobody's, and its record belongs nowhere else."""
+REAPPENDED_BYTES_MAX: Final = 524_288
+"""Eight times the longest fact, half of what an input topic takes; a compressed record may unpack to more."""
 LETTER_KEY_BYTES_MAX: Final = 65_536
 LETTER_VALUE_BYTES_MAX: Final = 1_900_000
 """A compressed record may unpack to more than any topic takes; its letter keeps the beginning."""
@@ -77,6 +82,19 @@ def checked(record: Any, kind: type[F], *, ours: bool = False) -> tuple[F, int] 
     return (fact, appended_ms) if refused is None else Refused(record, *refused)
 
 
+def home_of(record: Any, partitions: int) -> int:
+    """The partition on which the record belongs: its key's; where it stands, if it has none that matters."""
+    key = record.key
+    if key is None or len(key) > KEY_BYTES_MAX:
+        return int(record.partition)
+    return partition_of(key, partitions)
+
+
+def shortened(value: bytes | None) -> bytes | None:
+    """A record's value as it may be appended again: far longer than any fact, it can be cut and stays bad."""
+    return value and value[:REAPPENDED_BYTES_MAX]
+
+
 def first_append(record: Any) -> int:
     """When the broker first took the fact in (ms): its header where it was appended again, else now."""
     for name, value in record.headers:
@@ -85,13 +103,18 @@ def first_append(record: Any) -> int:
     return int(record.timestamp)
 
 
+def letter_id(topic: str, partition: int, offset: int) -> str:
+    """The id of the dead letter of the record that stands there."""
+    return derived("dead-letter", topic, str(partition), str(offset))
+
+
 def dead_letter(refused: Refused, transaction: Transaction) -> None:
     """Emit the record's bytes, place and reason, on the same partition number."""
     record = refused.record
     key = record.key and record.key[:LETTER_KEY_BYTES_MAX]
     value = record.value and record.value[:LETTER_VALUE_BYTES_MAX]
     letter = RecordDeadLettered(
-        event_id=derived("dead-letter", record.topic, str(record.partition), str(record.offset)),
+        event_id=letter_id(record.topic, record.partition, record.offset),
         app="optin",
         occurred_at=max(record.timestamp, 0),
         source="processor",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from connectors.placement import partition_of
-from ledger import reach
+from ledger import reach, versions
+from ledger.admission import subject_of
+from ledger.consent_fold import refusal
 from ledger.reach import NOBODY, Reach
 from processors.agents import intake
 from processors.agents.intake import Accepted, Refused
@@ -15,6 +16,7 @@ from processors.agents.tally import REVOCATIONS, tell_revoked
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
 from processors.telemetry.meters import FORGETFUL, Meters
+from processors.topic_names import PERMISSIONS
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -32,9 +34,15 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lease_ends_at: int
 
 
+ROW_VERSION: Final = 2
+"""2 added `_Row.version`; see `ledger.versions`."""
+_VERSION_PLACE: Final = 2
+
+
 class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reach: Reach | None = None
     attempt: Attempt | None = None
+    version: int = 1
 
 
 _encoder = msgspec.msgpack.Encoder(order="sorted")
@@ -42,22 +50,26 @@ _decoder = msgspec.msgpack.Decoder(_Row)
 
 
 def _encode(row: Reach | Attempt) -> bytes:
-    return _encoder.encode(_Row(reach=row) if isinstance(row, Reach) else _Row(attempt=row))
+    if isinstance(row, Reach):
+        return _encoder.encode(_Row(reach=row, version=ROW_VERSION))
+    return _encoder.encode(_Row(attempt=row, version=ROW_VERSION))
 
 
 def _decode(raw: bytes) -> Reach | Attempt:
-    row = _decoder.decode(raw)
-    found = row.reach or row.attempt
-    if found is None:
+    row = versions.decode(_decoder, raw, _VERSION_PLACE, ROW_VERSION)
+    versions.check(row.version, ROW_VERSION)
+    if row.reach is not None:
+        return reach.of_this_version(row.reach)
+    if row.attempt is None:
         raise msgspec.ValidationError("a row is either a subject's reach or an attempt")
-    return found
+    return row.attempt
 
 
 def _wake_at(row: Reach | Attempt) -> int | None:
     return row.lease_ends_at if isinstance(row, Attempt) else None
 
 
-ROWS = RowCodec(encode=_encode, decode=_decode, wake_at=_wake_at)
+ROWS = RowCodec(encode=_encode, decode=_decode, wake_at=_wake_at, version=ROW_VERSION)
 
 
 def attempt_key(push_id: str) -> bytes:
@@ -66,7 +78,10 @@ def attempt_key(push_id: str) -> bytes:
 
 
 class ReachHandler:
-    """Folds permissions and tokens. Bad and misplaced records are skipped: the journeys role sees to them."""
+    """Folds permissions and tokens. Misplaced records are skipped: the journeys role sees to them.
+
+    A bad record of permissions marks its subject here, too; its dead letter is the journeys role's.
+    """
 
     def __init__(self, partitions: int, meters: Meters = FORGETFUL) -> None:
         self._partitions = partitions
@@ -78,14 +93,18 @@ class ReachHandler:
 
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
         """Fold one read record."""
-        if isinstance(item, Refused):
+        record = item.record
+        if intake.home_of(record, self._partitions) != transaction.partition:
             return
-        key = item.record.key
-        if partition_of(key, self._partitions) != transaction.partition:
+        key = record.key
+        row: Reach = (key and transaction.get(key)) or NOBODY
+        if isinstance(item, Accepted) and refusal(row.consent, item.fact) is None:
+            after = reach.fold(row, item.fact, item.appended_ms)
+        elif record.topic == PERMISSIONS and subject_of(key) is not None:
+            after = reach.mark_unreadable(row, record.offset, intake.first_append(record))
+        else:
             return
-        row: Reach = transaction.get(key) or NOBODY
-        after = reach.fold(row, item.fact, item.appended_ms)
         if after is not row:
             transaction.put(key, after)
-            if type(item.fact) in REVOCATIONS and after != row:
+            if isinstance(item, Accepted) and type(item.fact) in REVOCATIONS and after != row:
                 tell_revoked(item, transaction, self._meters)

@@ -7,16 +7,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from connectors import codec
-from connectors.placement import partition_of
 from ledger import fold as core
 from ledger import journeys, subject
+from ledger.admission import subject_of
 from ledger.consent_fold import refusal
 from ledger.definitions import Definitions
 from ledger.facts import PushDecided, SubjectFact
 from ledger.journeys import Setting
 from ledger.subject import NEW, Subject
 from ledger.time_zones import ZoneTable
+from ledger.unreadable import mark
 from processors.agents import intake
 from processors.agents.bad_share import BadShare
 from processors.agents.intake import Accepted, Refused
@@ -30,19 +33,22 @@ from processors.wall_clock import wall_ms
 
 log = logging.getLogger(__name__)
 
-ROWS = RowCodec(encode=subject.encode, decode=subject.decode, wake_at=subject.wake_at)
+ROWS = RowCodec(
+    encode=subject.encode, decode=subject.decode, wake_at=subject.wake_at, version=subject.STATE_VERSION
+)
 
 
-Reappend = Callable[[str, int, bytes, bytes, int], Awaitable[None]]
+Reappend = Callable[[str, int, bytes, bytes | None, int], Awaitable[None]]
 """`reappend(topic, partition, key, value, first append in ms)`: acknowledged when it returns."""
 
 
 class SubjectHandler:
     """Folds accepted facts into subject rows and emits what follows; bad records go to dead-letters.
 
-    A fact on a partition where its subject does not belong may be a revocation: it is appended again where it
-    belongs (same event id, its first append in a header) before its chunk is folded, and skipped here. Under
-    the event clock, whose inputs are complete before anything is folded, it is a dead letter instead.
+    A record on a partition where its key does not belong may be a revocation, readable or not. It is appended
+    again where it belongs, its bytes as they are, its first append in a header, before its chunk is folded;
+    here it is skipped. Under the event clock, whose inputs are complete before anything is folded, it is a
+    dead letter instead. A bad record of permissions marks its subject (`ledger.unreadable`).
     """
 
     def __init__(
@@ -63,26 +69,33 @@ class SubjectHandler:
         self._meters = meters
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
-        """See `intake.read`."""
-        return intake.read(record)
+        """See `intake.read`. Raises `Misconfigured` when most of the last records were bad.
+
+        That stops the role here, before anything of the chunk is appended elsewhere.
+        """
+        read = intake.read(record)
+        if isinstance(read[1], Refused):
+            self._bad_share.note(refused=True)
+        else:
+            self._bad_share.good += 1
+        return read
 
     async def before(self, partition: int, items: Sequence[Accepted | Refused]) -> bool:
-        """Append the misplaced facts of a chunk where they belong. Raises `Transient`."""
+        """Append the misplaced records of a chunk where they belong. Raises `Transient`."""
         if self._reappend is None:
             return True
         for item in items:
-            if not isinstance(item, Accepted):
-                continue
             record = item.record
-            home = partition_of(record.key, self._partitions)
+            home = intake.home_of(record, self._partitions)
             if home == partition:
                 continue
-            await self._reappend(record.topic, home, record.key, record.value, item.appended_ms)
-            delay_ms = max(0, wall_ms() - item.appended_ms)
+            first = intake.first_append(record)
+            await self._reappend(record.topic, home, record.key, intake.shortened(record.value), first)
+            delay_ms = max(0, wall_ms() - first)
             self._meters.add(c.REAPPENDS)
             self._meters.observe(c.MISPLACED_DELAY, delay_ms / 1000)
             log.warning(
-                "%s/%d offset %d: a fact whose subject belongs on partition %d was appended there %d ms after"
+                "%s/%d offset %d: a record whose key belongs on partition %d was appended there %d ms after"
                 " its first append; its producer's partitioner is not murmur2 (docs/reference/topics.md)",
                 record.topic,
                 partition,
@@ -93,23 +106,22 @@ class SubjectHandler:
         return True
 
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
-        """Fold one read record. Raises `Misconfigured` when most of the last ones were bad."""
+        """Fold one read record."""
         if isinstance(item, Refused):
-            self._bad_share.note(refused=True)
-            self._refuse(item, transaction)
+            self._fold_refused(item, transaction)
             return
-        self._bad_share.good += 1
         key, fact = item.record.key, item.fact
         row: Subject | None = transaction.get(key)
         if row is None:
             # Rows are only made where their keys belong, so a known key needs no murmur2, which is dear.
-            if partition_of(key, self._partitions) != transaction.partition:
+            if intake.home_of(item.record, self._partitions) != transaction.partition:
                 self._misplaced(item.record, transaction)
                 return
             row = NEW
         no_room = refusal(row.consent, fact)
         if no_room is not None:
             self._refuse(Refused(item.record, no_room, "the subject's state is full"), transaction)
+            self._mark(item.record, transaction)
             return
         setting = self._setting(transaction)
         after, facts = core.fold(row, fact.subject, fact, item.appended_ms, transaction.now, setting)
@@ -141,6 +153,25 @@ class SubjectHandler:
     def _refuse(self, refused: Refused, transaction: Transaction) -> None:
         intake.dead_letter(refused, transaction)
         tell_refused(refused.reason, transaction, self._meters)
+
+    def _fold_refused(self, refused: Refused, transaction: Transaction) -> None:
+        record = refused.record
+        if intake.home_of(record, self._partitions) == transaction.partition:
+            self._refuse(refused, transaction)
+            self._mark(record, transaction)
+        elif self._reappend is None:
+            self._refuse(refused, transaction)
+        else:
+            self._misplaced(record, transaction)
+
+    def _mark(self, record: Any, transaction: Transaction) -> None:
+        """Keep marketing away from the subject of a bad record on permissions; it stands at its home."""
+        if record.topic != PERMISSIONS or subject_of(record.key) is None:
+            return
+        row: Subject = transaction.get(record.key) or NEW
+        consent = mark(row.consent, record.offset, intake.first_append(record))
+        if consent is not row.consent:
+            transaction.put(record.key, msgspec.structs.replace(row, consent=consent))
 
     def _store(
         self,

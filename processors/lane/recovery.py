@@ -11,19 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 
 from processors.lane.changelog import read_back
-from processors.lane.table import Partition
+from processors.lane.table import Partition, UnreadableState
 
 if TYPE_CHECKING:
     from processors.lane.lane import Lane
 
 log = logging.getLogger(__name__)
+
+EXIT_UNREADABLE_STATE: Final = 78
+"""Exit code of a process that is older than the state that it found (EX_CONFIG)."""
 
 
 class LaneRecovery(Recovery):
@@ -51,7 +55,13 @@ class LaneRecovery(Recovery):
         for lane in self.tables.lanes:
             mine = {tp.partition for tp in assignment if tp.topic in lane.topics}
             # `_wait` raises RebalanceAgain when the next assignment arrives meanwhile.
-            await self._wait(assign(lane, mine, overtaken))
+            try:
+                await self._wait(assign(lane, mine, overtaken))
+            except UnreadableState as error:
+                # Nothing was folded or written; another start of this binary would end the same way.
+                log.critical("lane %s: %s", lane.name, error)
+                logging.shutdown()
+                os._exit(EXIT_UNREADABLE_STATE)
         await app.on_rebalance_complete.send()
         consumer.resume_partitions(assignment)
         await self._wait(consumer.perform_seek(), timeout=app.conf.broker_request_timeout)

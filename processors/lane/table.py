@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from connectors.errors import Misconfigured
 from processors.lane import position as positions
 from processors.lane.position import POSITION_KEY, Position
 from processors.lane.timers import Timers
@@ -17,11 +18,23 @@ from processors.lane.timers import Timers
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RowCodec:
-    """How rows become bytes and back, and when a row wants to be woken (ms, or None)."""
+    """How rows become bytes and back, and when a row wants to be woken (ms, or None).
+
+    `version`: of the rows that `encode` writes and `decode` can read, older ones included. It travels with
+    each position, so that an older binary learns on recovery what it would meet.
+    """
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
     wake_at: Callable[[Any], int | None]
+    version: int = 1
+
+
+class UnreadableState(Misconfigured):
+    """State on a changelog that this binary can't read, and must not write over.
+
+    Operator action: run the version that wrote it, or a later one; the message names the place.
+    """
 
 
 START: Final = Position()
@@ -48,24 +61,43 @@ class LaneTable:
         self.recovered: set[int] = set()
 
     def get(self, partition: int, key: bytes) -> Any | None:
-        """The row under `key`, or None. A row read for the first time since recovery is decoded now."""
+        """The row under `key`, or None. A row read for the first time since recovery is decoded now.
+
+        Raises `UnreadableState`; nothing was written then.
+        """
         rows = self.partitions[partition].rows
         row = rows.get(key)
         if type(row) is bytes:
-            row = rows[key] = self.codec.decode(row)
+            try:
+                row = rows[key] = self.codec.decode(row)
+            except Exception as error:
+                raise UnreadableState(f"a row of {self.changelog}/{partition}: {error}") from error
         return row
 
     def restore(self, partition: int, records: Iterable[Any]) -> None:
-        """Take in changelog records in offset order."""
+        """Take in changelog records in offset order. Raises `UnreadableState` for a newer binary's."""
         owned = self.partitions[partition]
         rows = owned.rows
         for record in records:
             if record.key == POSITION_KEY:
-                owned.position = positions.decode(record.value)
+                owned.position = self._readable(partition, record.value)
             elif record.value is None:
                 rows.pop(record.key, None)
             else:
                 rows[record.key] = record.value
+
+    def _readable(self, partition: int, raw: bytes) -> Position:
+        place = f"{self.changelog}/{partition}"
+        try:
+            position = positions.decode(raw)
+        except ValueError as error:
+            raise UnreadableState(f"the position of {place}: {error}") from error
+        if position.rows > self.codec.version:
+            raise UnreadableState(
+                f"{place} holds rows of state version {position.rows}, this binary knows"
+                f" {self.codec.version}: run the version of optin that wrote them, or a later one"
+            )
+        return position
 
     def rebuild_timers(self, partition: int) -> None:
         """Derive the timers of a freshly restored partition from its rows."""

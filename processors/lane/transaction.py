@@ -71,7 +71,9 @@ class Transaction:
 
     def position(self) -> Position:
         """The position that this transaction moves to."""
-        return Position(next=self.next, runs=self.runs, now=self.now, done=self.done)
+        return Position(
+            next=self.next, runs=self.runs, now=self.now, done=self.done, rows=self.table.codec.version
+        )
 
     def writes(self) -> dict[str, list[tuple[bytes | None, bytes | None]]]:
         """All records of the transaction by topic: outputs, changed rows, and the position."""

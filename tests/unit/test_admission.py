@@ -31,6 +31,14 @@ def refused(kind: type[f.SubjectFact], at: int = NOON, key: bytes | None = None,
     return found[0] if found else None
 
 
+SETTLED: dict[str, Any] = {
+    "source": "processor:operator",
+    "letter": "l",
+    "first_offset": 7,
+    "last_offset": 7,
+    "outcome": "replayed",
+}
+
 GOOD: list[tuple[type[f.SubjectFact], dict[str, Any]]] = [
     (f.PermissionDenied, {}),
     (f.PermissionDenied, {"at": NOON + SKEW_MS}),
@@ -54,10 +62,14 @@ GOOD: list[tuple[type[f.SubjectFact], dict[str, Any]]] = [
     (f.OnboardingStepCompleted, {"step": "sizes"}),
     (f.OnboardingCompleted, {}),
     (f.TrialStarted, {"trial": "t", "ends_at": NOON + 30 * DAY}),
+    (f.UnreadableFactSettled, SETTLED),
 ]
 
 BAD: list[tuple[str, type[f.SubjectFact], dict[str, Any]]] = [
     ("key_mismatch", f.PermissionDenied, {"key": b"bob"}),
+    ("not_yours", f.UnreadableFactSettled, {**SETTLED, "source": "server"}),
+    ("absurd_number", f.UnreadableFactSettled, {**SETTLED, "first_offset": -1}),
+    ("absurd_number", f.UnreadableFactSettled, {**SETTLED, "last_offset": 6}),
     ("personal_subject", f.PermissionDenied, {"subject": "ann@example.org"}),
     ("personal_subject", f.PermissionDenied, {"subject": "+49 151 23456789"}),
     ("personal_subject", f.PermissionDenied, {"subject": "004915123456789"}),

@@ -41,6 +41,7 @@ def phone(**changes: Any) -> Snapshot:
 WITHHELD = {
     "erased": view(erased=True),
     "suppressed": view(suppressions=(("legal", -1),)),
+    "unreadable_fact": view(unreadable=1),
     "permission": phone(permission="denied", token_live=True),
     "token": phone(token_live=False),
     "topic": view(topic_on=False),
@@ -115,12 +116,13 @@ def test_marketing_needs_a_permission_that_somebody_gave(permission: str) -> Non
 
 
 def test_transactional_pushes_go_to_all_installations_that_deliver() -> None:
-    """They may use a pre-granted permission, ignore topics, caps and the night, and go everywhere."""
+    """They may use a pre-granted permission, ignore marks, topics, caps and the night, and go everywhere."""
     both = consent_view(
         installation(key="shop/phone", permission="pre_granted"),
         installation(key="shop/tablet"),
         topic_on=False,
         frequency=(0, "rolling_day"),
+        unreadable=1,
     )
     candidate = snapshot(both, category="transactional", contacts=(NIGHT - 1, NIGHT - 2), holdout=True)
 

@@ -11,7 +11,8 @@ from ledger.attribution import opened, ordered
 from ledger.definitions import Holdout, Match, held_out
 from ledger.ids import push_id
 from ledger.journeys import UnknownDefinition, fire
-from ledger.subject import NEW, STATE_VERSION, Contact, NewerState, Subject, decode, encode, wake_at
+from ledger.subject import Contact, Subject, wake_at
+from ledger.unreadable import mark
 from tests.property.test_journey_laws import Life
 from tests.support.given import ANN, DAY, HOUR, MINUTE, NOON, changed, fact, journey, policy, setting
 
@@ -36,8 +37,11 @@ def bought(at: int, *items: str) -> f.SubjectFact:
 
 
 def live(*facts: f.SubjectFact, until: float = float("inf"), **changes: Any) -> Life:
-    """A reachable person's life up to an instant."""
+    """A reachable person's life up to an instant; `mark_at`: the offset of a record nobody could read."""
+    mark_at = changes.pop("mark_at", None)
     life = Life(setting(changes.pop("rules", None), **changes))
+    if mark_at is not None:
+        life.subject = changed(life.subject, consent=mark(life.subject.consent, mark_at, NOON))
     return life.live([(one, one.occurred_at) for one in [*reachable(), *facts]]).pass_until(until)
 
 
@@ -254,19 +258,7 @@ class TestAttribution:
 
 
 class TestTheRow:
-    """What is written is read back, and an older binary stops before it harms a newer one's."""
-
-    GOLDEN = bytes.fromhex("99019880 80c0c0c080c080 80 90 90 90 90 90 90".replace(" ", ""))
-
-    def test_an_empty_row_has_its_golden_bytes(self) -> None:
-        """A change of layout is seen here first: add elements at the end, with defaults."""
-        assert encode(NEW) == self.GOLDEN
-        assert decode(self.GOLDEN) == NEW
-
-    def test_a_row_of_a_newer_binary_is_refused(self) -> None:
-        """Its meaning is not known here."""
-        with pytest.raises(NewerState, match="this binary knows"):
-            decode(encode(Subject(version=STATE_VERSION + 1)))
+    """What it cites must be known; its bytes are the business of tests/contract/test_rows.py."""
 
     def test_an_unknown_definition_is_no_decision(self) -> None:
         """The worker stops rather than decide by rules that it has not read."""

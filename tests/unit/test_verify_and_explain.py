@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from ledger import facts as f
+from ledger.consent import TOPICS_MAX
 from ledger.explain import explain
+from ledger.gate import CHECKS_ADDED
+from ledger.unreadable import UnreadableRecord
 from ledger.verify import LedgerFact, objections
-from tests.support.given import HOUR, NOON, ZONES, changed, fact, policy
+from tests.support.given import ANN, HOUR, NOON, ZONES, changed, fact, policy
 from tests.unit.test_journeys import added, live, reachable
 
 LEDGER: list[LedgerFact] = [
@@ -36,6 +39,14 @@ def ledger_of_facts() -> list[LedgerFact]:
     ]
 
 
+def ledger_at(*entries: f.SubjectFact | UnreadableRecord) -> list[LedgerFact]:
+    """What stands on permissions from offset 0 on, each appended when it happened, or an hour after noon."""
+    return [
+        (one, "permissions", offset, getattr(one, "occurred_at", NOON + HOUR))
+        for offset, one in enumerate(entries)
+    ]
+
+
 def test_an_honest_decision_has_no_objection() -> None:
     """In whatever order the ledger is read."""
     assert again(decided()) == []
@@ -57,6 +68,46 @@ def test_an_honest_decision_has_no_objection() -> None:
 def test_a_tampered_decision_is_found(changes: dict[str, Any], words: str) -> None:
     """Each recorded part that matters is checked against what is derived."""
     assert any(words in objection for objection in again(changed(decided(), **changes)))
+
+
+def test_a_decision_older_than_a_check_can_be_derived_again() -> None:
+    """It has no result of a check that came later; a result that is missing for another reason is found."""
+    (*older,) = (check for check in decided().checks if check.name not in CHECKS_ADDED)
+
+    assert again(changed(decided(), checks=tuple(older))) == []
+    assert again(changed(decided(), checks=tuple(older[1:]))) == ["the checks' results differ"]
+
+
+def test_a_mark_that_is_left_out_or_settled_too_early_is_found() -> None:
+    """Marks are derived from the order in which records and settlements stand on the partition."""
+    marked = [*LEDGER, (UnreadableRecord(ANN), "permissions", len(LEDGER), NOON)]
+    (decision,) = live(added(NOON), mark_at=len(LEDGER), permissions_next=len(marked)).decisions
+    settled = fact(
+        f.UnreadableFactSettled,
+        letter="l",
+        first_offset=len(LEDGER),
+        last_offset=len(LEDGER),
+        outcome="dismissed",
+    )
+
+    assert decision.reason == "unreadable_fact"
+    assert again(decision, marked) == []
+    assert again(decision, LEDGER) != []
+    later = [*marked, (settled, "permissions", len(marked), NOON)]
+    assert again(decision, later) == []
+    assert again(changed(decision, permissions_next=len(later)), later) != []
+
+
+def test_what_has_no_room_in_the_state_leaves_a_mark_too() -> None:
+    """As the roles mark it: by the fold of permissions alone, however many addresses there are."""
+    many = [fact(f.TopicSubscribed, NOON, topic=f"t{number}") for number in range(TOPICS_MAX)]
+    entries = ledger_at(*many, fact(f.TopicUnsubscribed, NOON, topic="one-more"))
+
+    consent, parts = explain(entries)
+
+    assert [(m.first_offset, m.last_offset) for m in consent.unreadable] == [(TOPICS_MAX, TOPICS_MAX)]
+    (marked,) = (part for part in parts if part.offset is not None)
+    assert (marked.value, marked.fact, marked.offset) == ("no marketing", entries[-1][0], TOPICS_MAX)
 
 
 def test_a_missing_or_added_fact_is_found() -> None:
@@ -87,9 +138,7 @@ def test_explain_names_the_fact_behind_each_part() -> None:
     quiet = fact(f.QuietHoursChosen, NOON + 5, start_minute=21 * 60, end_minute=7 * 60 + 30)
     suppressed = fact(f.SubjectSuppressed, NOON + 6, reason="legal")
 
-    _, parts = explain(
-        (one, one.occurred_at) for one in (first, same, off, paused, chosen, quiet, suppressed)
-    )
+    _, parts = explain(ledger_at(first, same, off, paused, chosen, quiet, suppressed))
 
     assert {part.name: (part.value, part.fact) for part in parts} == {
         "permission of shop/phone": ("authorized", first),
@@ -107,7 +156,7 @@ def test_explain_tells_whose_an_installation_is() -> None:
     linked = fact(f.InstallationLinked, NOON + 1, claim="c1")
     unlinked = fact(f.InstallationUnlinked, NOON + 2, claim="c2")
 
-    _, parts = explain((one, one.occurred_at) for one in (granted, linked, unlinked))
+    _, parts = explain(ledger_at(granted, linked, unlinked))
 
     assert {part.name: (part.value, part.fact) for part in parts} == {
         "link of shop/phone": ("unlinked", unlinked),
@@ -115,10 +164,24 @@ def test_explain_tells_whose_an_installation_is() -> None:
     }
 
 
+def test_explain_shows_what_nobody_could_read() -> None:
+    """By its offset, until it is settled; whatever stands between is folded."""
+    bad = UnreadableRecord(ANN)
+    first = fact(f.PermissionGranted, NOON, level="authorized")
+    settled = fact(f.UnreadableFactSettled, letter="l", first_offset=1, last_offset=1, outcome="replayed")
+
+    _, parts = explain(ledger_at(first, bad))
+    assert [(part.name, part.value, part.fact, part.at, part.offset) for part in parts] == [
+        ("permission of shop/phone", "authorized", first, NOON, None),
+        ("unreadable record from offset 1", "no marketing", bad, NOON + HOUR, 1),
+    ]
+    assert len(explain(ledger_at(first, bad, settled))[1]) == 1
+
+
 def test_explain_of_an_erased_subject_says_nothing_else() -> None:
     """The marker is all there is."""
     erased = fact(f.SubjectErased, NOON + 1)
 
-    _, (part,) = explain([(fact(f.PermissionDenied), NOON), (erased, NOON + 1)])
+    _, (part,) = explain(ledger_at(fact(f.PermissionDenied), erased))
 
     assert (part.name, part.value, part.fact) == ("erased", "yes", erased)
