@@ -2,7 +2,9 @@
 
 The topic is the state: a letter is open until a `DeadLetterSettled` names it. Replaying appends the record's
 bytes again where they belong, with their first append kept, and settles the letter afterwards; a crash in
-between leaves it open, and replaying it once more folds nothing twice.
+between leaves it open, and replaying it once more folds nothing twice. A record of permissions keeps
+marketing away from its subject (`ledger.unreadable`): that is settled on the subject's own partition, after
+the record.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from connectors.kafka.append import Appender
 from connectors.kafka.read import read_topic
 from connectors.kafka.topics import partition_count
 from connectors.placement import partition_of
-from ledger.facts import DeadLetterSettled, RecordDeadLettered
+from ledger.admission import subject_of
+from ledger.facts import DeadLetterSettled, RecordDeadLettered, UnreadableFactSettled
 from ledger.ids import derived
 from processors.agents import intake
 from processors.registry_framing import writer_schemas
 from processors.settings import read_settings
-from processors.topic_names import DEAD_LETTERS
+from processors.topic_names import DEAD_LETTERS, PERMISSIONS
 from processors.wall_clock import wall_ms
 
 OPEN: Final = "open"
@@ -46,7 +49,13 @@ class Letter:
 
     def refused_again(self) -> str | None:
         """Why its record would be refused now, or None: the reader may have learnt something since."""
-        record = SimpleNamespace(key=self.fact.key, value=self.fact.value, headers=(), timestamp=wall_ms())
+        first = str(max(self.fact.appended_at, 0)).encode()
+        record = SimpleNamespace(
+            key=self.fact.key,
+            value=self.fact.value,
+            headers=((intake.FIRST_APPENDED_HEADER, first),),
+            timestamp=wall_ms(),
+        )
         found = intake.checked(record, intake.kind_on(self.fact.topic))
         return found.reason if isinstance(found, intake.Refused) else None
 
@@ -106,17 +115,37 @@ class Settling:
     async def replay(self, letter: Letter) -> None:
         """Append the record where it belongs, then settle the letter. Raises `Transient`."""
         fact = letter.fact
-        partition = fact.partition
-        if fact.key is not None:
-            partition = partition_of(fact.key, await partition_count(self._bootstrap, fact.topic))
-        await self._appender.append(fact.topic, partition, fact.key, fact.value, max(fact.appended_at, 0))
+        home = await self._home(letter)
+        await self._appender.append(fact.topic, home, fact.key, fact.value, max(fact.appended_at, 0))
         await self._settle(letter, "replayed")
 
     async def dismiss(self, letter: Letter) -> None:
         """Settle the letter without its record. Raises `Transient`."""
         await self._settle(letter, "dismissed")
 
+    async def dismiss_until(self, subject: str, offset: int) -> None:
+        """Settle whatever keeps marketing away from a subject, up to an offset of its partition, included.
+
+        For marks whose letters are no longer kept, or that grew together for lack of room. Raises
+        `Transient`.
+        """
+        key = subject.encode()
+        partition = partition_of(key, await partition_count(self._bootstrap, PERMISSIONS))
+        await self._settle_unreadable(key, partition, (0, offset), "dismissed")
+
+    async def _home(self, letter: Letter) -> int:
+        key = letter.fact.key
+        if key is None:
+            return letter.fact.partition
+        return partition_of(key, await partition_count(self._bootstrap, letter.fact.topic))
+
     async def _settle(self, letter: Letter, outcome: str) -> None:
+        fact = letter.fact
+        marks = fact.topic == PERMISSIONS and subject_of(fact.key) is not None
+        # A mark goes by the offset on the subject's own partition: elsewhere the record left none.
+        if marks and fact.key is not None and await self._home(letter) == fact.partition:
+            offsets = fact.offset, fact.offset
+            await self._settle_unreadable(fact.key, fact.partition, offsets, outcome)
         settled = DeadLetterSettled(
             event_id=derived("settled", letter.fact.event_id, outcome),
             app="optin",
@@ -127,3 +156,21 @@ class Settling:
         )
         value = codec.encode(settled)
         await self._appender.append(DEAD_LETTERS, letter.partition, letter.fact.key, value, None)
+
+    async def _settle_unreadable(
+        self, key: bytes, partition: int, offsets: tuple[int, int], outcome: str
+    ) -> None:
+        first, last = offsets
+        letter = intake.letter_id(PERMISSIONS, partition, last)
+        settled = UnreadableFactSettled(
+            event_id=derived("unreadable-settled", letter, str(first), outcome),
+            app="optin",
+            occurred_at=wall_ms(),
+            source="processor:operator",
+            subject=key.decode(),
+            letter=letter,
+            first_offset=first,
+            last_offset=last,
+            outcome=outcome,
+        )
+        await self._appender.append(PERMISSIONS, partition, key, codec.encode(settled), None)

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from typing import Any, Final
 
 from connectors import codec
+from connectors.errors import Misconfigured
 from connectors.kafka.read import read_topic
 from connectors.kafka.topics import partition_count
 from connectors.placement import partition_of
 from ledger import facts as f
 from ledger import subject as rows
+from ledger.admission import subject_of
+from ledger.consent_fold import LedgerFact
 from ledger.subject import Subject
-from ledger.verify import LedgerFact
+from ledger.unreadable import UnreadableRecord
 from processors.agents import intake
 from processors.agents.intake import Accepted
 from processors.registry_framing import writer_schemas
 from processors.settings import read_settings
-from processors.topic_names import DECISIONS, DELIVERIES, JOURNEYS_CHANGELOG, PERMISSIONS, TOKENS
+from processors.topic_names import (
+    DEAD_LETTERS,
+    DECISIONS,
+    DELIVERIES,
+    JOURNEYS_CHANGELOG,
+    PERMISSIONS,
+    TOKENS,
+)
 
 FAMILIES: Final = {PERMISSIONS: "permissions", TOKENS: "tokens"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class History:
-    """All that is recorded of one subject, each list in the order of its topic."""
+    """All that is recorded of one subject, each list in the order of its topic; its partition number."""
 
+    partition: int
     ledger: list[LedgerFact]
     row: Subject | None
     journeys: list[f.JourneyStarted | f.JourneyEnded]
@@ -42,11 +54,10 @@ async def history_of(bootstrap: str, subject: str) -> History:
     """Read one subject's partition of every topic; as long as that partition. Raises `Transient`."""
     key = subject.encode()
     partition = partition_of(key, await partition_count(bootstrap, PERMISSIONS))
-    ledger = [fact for fact in await ledger_of(bootstrap, partition) if fact[0].subject == subject]
-    ledger.sort(key=lambda fact: (fact[3], fact[2]))
+    ledger = await subject_ledger(bootstrap, partition, subject)
     row: Subject | None = None
     for record in await _records(bootstrap, JOURNEYS_CHANGELOG, partition, key):
-        row = None if record.value is None else rows.decode(record.value)
+        row = None if record.value is None else _row(record)
     journeys: list[f.JourneyStarted | f.JourneyEnded] = []
     decisions: list[f.PushDecided] = []
     for record in await _records(bootstrap, DECISIONS, partition, key):
@@ -62,12 +73,32 @@ async def history_of(bootstrap: str, subject: str) -> History:
         for record in await _records(bootstrap, DELIVERIES, partition, key)
         if isinstance(fact := codec.decode(record.value), f.DeliveryFact)
     ]
-    return History(ledger, row, journeys, decisions, deliveries)
+    return History(partition, ledger, row, journeys, decisions, deliveries)
+
+
+def _row(record: Any) -> Subject:
+    try:
+        return rows.decode(record.value)
+    except ValueError as error:
+        raise Misconfigured(f"a row of {record.topic}/{record.partition}: {error}") from error
+
+
+async def subject_ledger(bootstrap: str, partition: int, subject: str) -> list[LedgerFact]:
+    """One subject's ledger: each topic in the order of its offsets, the two of them by time."""
+    mine = [entry for entry in await ledger_of(bootstrap, partition) if entry[0].subject == subject]
+    families = ([entry for entry in mine if entry[1] == family] for family in FAMILIES.values())
+    return [*heapq.merge(*families, key=lambda entry: entry[3])]
 
 
 async def ledger_of(bootstrap: str, partition: int) -> list[LedgerFact]:
-    """All accepted facts of permissions and tokens of one partition. Raises `Transient`."""
+    """All facts of permissions and tokens of one partition, and the records that left a mark instead.
+
+    A record counts as the roles read it at its time: one that has a dead letter, or that was settled by
+    itself, was unreadable then, even if this binary has learnt to read it.
+    Raises `Transient`.
+    """
     schemas = writer_schemas(read_settings())
+    unreadable = await _refused_permissions(bootstrap, partition)
     found: list[LedgerFact] = []
     for topic, family in FAMILIES.items():
         async for records in read_topic(bootstrap, topic, [partition]):
@@ -77,7 +108,31 @@ async def ledger_of(bootstrap: str, partition: int) -> list[LedgerFact]:
                 _, item = intake.read(record)
                 if isinstance(item, Accepted):
                     found.append((item.fact, family, record.offset, item.appended_ms))
-    return found
+                    match item.fact:
+                        case f.UnreadableFactSettled(first_offset=first, last_offset=last) if first == last:
+                            unreadable.add(last)
+                        case _:
+                            pass
+                elif topic == PERMISSIONS and (subject := subject_of(record.key)) is not None:
+                    bad = UnreadableRecord(subject)
+                    found.append((bad, family, record.offset, intake.first_append(record)))
+    return [
+        (UnreadableRecord(fact.subject), family, offset, appended_ms)
+        if family == FAMILIES[PERMISSIONS] and offset in unreadable
+        else (fact, family, offset, appended_ms)
+        for fact, family, offset, appended_ms in found
+    ]
+
+
+async def _refused_permissions(bootstrap: str, partition: int) -> set[int]:
+    """Offsets of the partition's permissions that have a dead letter; letters are kept for a while only."""
+    offsets = set()
+    async for records in read_topic(bootstrap, DEAD_LETTERS, [partition]):
+        for record in records:
+            letter = codec.decode(record.value)
+            if isinstance(letter, f.RecordDeadLettered) and letter.topic == PERMISSIONS:
+                offsets.add(letter.offset)
+    return offsets
 
 
 async def decisions_of(bootstrap: str, partition: int) -> list[f.PushDecided]:

@@ -10,10 +10,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from connectors.errors import Misconfigured
+from ledger.unreadable import UnreadableRecord
 from processors import report
 from processors.attach import servers
 from processors.commands.options import DataFolder
 from processors.dead_letters import OPEN, SHORT, Letter, Settling, chosen, read_letters
+from processors.history import FAMILIES, history_of
+from processors.topic_names import PERMISSIONS
 
 app = typer.Typer(no_args_is_help=True, help="See, replay and dismiss records that were refused.")
 
@@ -96,9 +100,49 @@ def replay(ids: Ids = None, reason: Reason = None, data: DataFolder = None) -> N
 
 
 @app.command("dismiss")
-def dismiss(ids: Ids = None, reason: Reason = None, data: DataFolder = None) -> None:
-    """Settle letters whose records are not wanted. Their bytes stay as long as the topic keeps them."""
-    asyncio.run(_settle(ids or [], reason, data, replaying=False))
+def dismiss(
+    ids: Ids = None,
+    reason: Reason = None,
+    subject: Annotated[
+        str | None, typer.Option(help="All that keeps marketing away from this subject, kept letters or not.")
+    ] = None,
+    data: DataFolder = None,
+) -> None:
+    """Settle letters whose records are not wanted. Their bytes stay as long as the topic keeps them.
+
+    A record of permissions that nobody could read keeps marketing away from its subject until its letter is
+    settled. Letters are kept for a month; with --subject the ledger itself is read, which is kept for ever.
+    """
+    if subject is None:
+        asyncio.run(_settle(ids or [], reason, data, replaying=False))
+    elif ids or reason is not None:
+        raise Misconfigured("--subject names all letters of one subject: leave out ids and --reason")
+    else:
+        asyncio.run(_dismiss_subject(subject, data))
+
+
+async def _dismiss_subject(subject: str, data: Path | None) -> None:
+    with report.progress() as progress, servers(data, progress) as where:
+        progress(f"Reading the ledger of {subject}")
+        bootstrap = where.kafka_bootstrap
+        ledger = (await history_of(bootstrap, subject)).ledger
+        offsets = [offset for _, family, offset, _ in ledger if family == FAMILIES[PERMISSIONS]]
+        if not offsets:
+            raise Misconfigured(f"nothing is on {PERMISSIONS} of subject {subject}: check the id")
+        last = max(offsets)
+        letters = [
+            letter
+            for letter in await read_letters(bootstrap)
+            if letter.state == OPEN
+            and (letter.fact.topic, letter.fact.key) == (PERMISSIONS, subject.encode())
+            and letter.fact.offset <= last
+        ]
+        async with Settling(bootstrap) as settling:
+            for letter in letters:
+                await settling.dismiss(letter)
+            await settling.dismiss_until(subject, last)
+    bad = sum(isinstance(fact, UnreadableRecord) for fact, *_ in ledger)
+    typer.echo(f"{len(letters)} letters dismissed; none of {bad} unreadable records keeps marketing away now")
 
 
 async def _settle(

@@ -12,11 +12,15 @@ from rich.markup import escape
 
 from connectors.errors import Misconfigured
 from ledger import facts as f
+from ledger.explain import Part
 from ledger.explain import explain as explain_consent
 from processors import report
+from processors.agents.intake import letter_id
 from processors.attach import servers
 from processors.commands.options import DataFolder
+from processors.dead_letters import SHORT
 from processors.history import History, history_of
+from processors.topic_names import PERMISSIONS
 
 
 def explain(
@@ -38,18 +42,28 @@ def explain(
 
 def show(subject: str, history: History, out: Console) -> None:
     """Print a subject's history."""
-    _, parts = explain_consent((fact, appended_ms) for fact, _, _, appended_ms in history.ledger)
+    _, parts = explain_consent(history.ledger)
     out.print(f"[bold]{subject}[/bold] (all times are UTC)", highlight=False)
     out.print(
         report.table(
             "Consent, and the fact behind each part",
             ("part", "value", "since", "fact", "source"),
-            [(p.name, p.value, at(p.fact.occurred_at), type(p.fact).__name__, p.fact.source) for p in parts],
+            [
+                (p.name, _value(p, history), at(p.at), type(p.fact).__name__, getattr(p.fact, "source", ""))
+                for p in parts
+            ],
         )
     )
     _show_journeys(history, out)
     for decision in history.decisions:
         _show_decision(decision, history, out)
+
+
+def _value(part: Part, history: History) -> str:
+    """A part's value; of an unreadable record also its dead letter, for an operator to see to."""
+    if part.offset is None:
+        return part.value
+    return f"{part.value} (letter {letter_id(PERMISSIONS, history.partition, part.offset)[:SHORT]})"
 
 
 def _show_journeys(history: History, out: Console) -> None:

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from connectors import codec
 from connectors.placement import partition_of
 from ledger import facts as f
+from ledger.consent import UNREADABLE_MAX
 from processors.prepare import migrate_tables, publish
 from processors.stack import Servers, Stack
 from processors.wall_clock import wall_ms
@@ -102,9 +103,9 @@ async def publish_mixed(bootstrap: str, bad: list[Bad]) -> dict[tuple[str, int, 
             await producer.send_and_wait(topic, codec.encode(one), key=key, partition=partition)
             while waiting and len(waiting) * len(facts) >= (len(facts) - number) * len(bad):
                 record = waiting.pop()
-                at = await producer.send_and_wait(
-                    record[0], record[3], key=record[2], partition=partition_of(b"neighbour", PARTITIONS)
-                )
+                # Where its key belongs; elsewhere it would be appended again first (`test_unreadable.py`).
+                home = partition_of(record[2] or b"neighbour", PARTITIONS)
+                at = await producer.send_and_wait(record[0], record[3], key=record[2], partition=home)
                 placed[at.topic, at.partition, at.offset] = record
     assert not waiting
     return placed
@@ -115,6 +116,7 @@ def test_bad_records_are_kept_whole_and_good_ones_are_folded(named_stack: Server
     """Every bad record is in dead-letters once, with its bytes, place and reason; nothing else is."""
     bad = bad_records(random.Random(7))
     placed = asyncio.run(publish_mixed(named_stack.kafka_bootstrap, bad))
+    assert sum(topic == PERMISSIONS and key == b"neighbour" for topic, _, key, _ in bad) <= UNREADABLE_MAX
 
     with Stack(
         tmp_path, roles={"journeys": 1, "metrics": 1}, prepare=[migrate_tables, publish(None)]
@@ -145,7 +147,12 @@ def test_bad_records_are_kept_whole_and_good_ones_are_folded(named_stack: Server
     for one in good_facts():
         history = ledger.setdefault(one.subject, [])
         history.append((type(one).__name__, decode(codec.encode(one))[1], wall_ms()))  # type: ignore[index]
+    bad_keys = {key for topic, _, key, _ in bad if topic == PERMISSIONS}
     for subject, history in ledger.items():
+        marks = msgpack.unpackb(latest[subject.encode()])[1][8]
+        here = [o for (topic, _, o), b in placed.items() if topic == PERMISSIONS and b[2] == subject.encode()]
+        assert [mark[:2] for mark in marks] == [[offset, offset] for offset in sorted(here)]
+        assert bool(marks) == (subject.encode() in bad_keys)
         (installation,) = msgpack.unpackb(latest[subject.encode()])[1][0].values()
         (wanted,) = fold(history)[0].values()
         assert untimed(installation) == untimed(wanted)

@@ -18,7 +18,9 @@ PRIVATE_LAST = ["authorized", "ephemeral", "provisional", "pre_granted", "not_de
 REGISTERS = ["device_counted", "device", "server", "import"]
 OUTCOMES = {"PushAccepted", "PushRejected", "PushWithheldLate", "PushOutcomeUnknown"}
 LINKS = ["InstallationLinked", "InstallationUnlinked"]
+MARKS_MAX = 16
 DENIALS, SKEW_MS = {"PermissionDenied", "PermissionRevoked"}, 300_000
+Marks = defaultdict[str, list[Any]]
 Words = defaultdict[Any, list[tuple[Any, list[Any]]]]
 
 
@@ -102,33 +104,66 @@ def may_push(row: list[Any], key: str) -> bool:
     return PRIVATE_LAST[device[1]] in {"authorized", "provisional"}
 
 
-async def told(bootstrap: str) -> tuple[dict[str, list[Any]], set[str], set[str]]:
-    """Consent facts by subject, as (name, fields, append ms, topic, offset); all ids; who filled a cart."""
+def readable(record: Any) -> tuple[str, dict[str, Any]] | None:
+    """(name, fields) of a record, None for one that can't be read."""
+    try:
+        return decode(record.value)
+    except Exception:  # noqa: BLE001 - bytes decide what fastavro raises
+        return None
+
+
+def open_marks(bad: list[int], settled: list[tuple[int, int, int]], before: int = 2**62) -> list[int]:
+    """Offsets of unreadable records that no settlement covers, as of an offset of the partition."""
+    then = [(first, last, at) for at, first, last in settled if at < before]
+    return [o for o in bad if o < before and not any(a <= o <= b and o < at for a, b, at in then)]
+
+
+async def refusals(bootstrap: str) -> set[tuple[str, int, int]]:
+    """Where the records stand that have a dead letter."""
+    letters = [readable(record) for record in await read(bootstrap, "optin.dead-letters")]
+    told = [letter[1] for letter in letters if letter and letter[0] == "RecordDeadLettered"]
+    return {(f["topic"], f["partition"], f["offset"]) for f in told}
+
+
+async def told(bootstrap: str) -> tuple[dict[str, list[Any]], set[str], set[str], Marks, Marks]:
+    """Consent facts by subject, as (name, fields, append ms, topic, offset); all ids; who filled a cart.
+
+    And by subject: offsets of its unreadable permissions, and (offset, first, last) of what was settled.
+    """
     ledger: dict[str, list[Any]] = defaultdict(list)
     ids: set[str] = set()
     carts: set[str] = set()
+    bad, settled = Marks(list), Marks(list)
+    refused = await refusals(bootstrap)
     for topic in ("permissions", "tokens", "activity"):
-        facts = [(record, decode(record.value)) for record in await read(bootstrap, f"optin.{topic}")]
+        facts = [(record, readable(record)) for record in await read(bootstrap, f"optin.{topic}")]
         again = {fact[1]["event_id"] for record, fact in facts if fact and record.headers}
         for record, fact in facts:
             name, fields = fact or ("", {})
+            if (record.topic, record.partition, record.offset) in refused:
+                if topic == "permissions" and record.key is not None:
+                    bad[record.key.decode(errors="replace")].append(record.offset)
+                continue
             if not name:
                 continue
             ids.add(fields["event_id"])
             if fields["event_id"] in again and not record.headers:
                 continue  # it stood on a wrong partition: what counts is where it was appended again
-            if topic != "activity":
+            if name == "UnreadableFactSettled":
+                place = record.offset, fields["first_offset"], fields["last_offset"]
+                settled[fields["subject"]].append(place)
+            elif topic != "activity":
                 at = int(dict(record.headers).get("first_appended_ms", record.timestamp))
                 ledger[fields["subject"]].append((name, fields, at, topic, record.offset))
             elif fields.get("change") == "added":
                 carts.add(fields["subject"])
-    return ledger, ids, carts
+    return ledger, ids, carts, bad, settled
 
 
 async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset()) -> list[str]:
     """What is wrong, as sentences; `acknowledged`: event ids that Kafka confirmed to their producers."""
     found: list[str] = []
-    ledger, ids, carts = await told(bootstrap)
+    ledger, ids, carts, bad, settled = await told(bootstrap)
     claims = [decode(record.value) for record in await read(bootstrap, "optin.links")]
     claimed = {claim[1]["event_id"] for claim in claims if claim and claim[1]["subject"] is not None}
     linked = {f.get("claim") for said in ledger.values() for name, f, *_ in said if name in LINKS}
@@ -139,6 +174,10 @@ async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset())
         raw = rows.get(subject.encode())
         if raw is None or msgpack.unpackb(raw)[1][:7] != fold([fact[:3] for fact in said]):
             found.append(f"{subject}: the row is not the fold of its facts")
+        consent = msgpack.unpackb(raw)[1] if raw else [None] * 9
+        wanted = [] if consent[6] else open_marks(bad[subject], settled[subject])[:MARKS_MAX]
+        if [mark[0] for mark in consent[8] or ()] != wanted:
+            found.append(f"{subject}: the row's marks are not those of its unreadable records")
     decided: Counter[tuple[str, int]] = Counter()
     ended, outcomes = Counter[str](), Counter[str]()
     started = set()
@@ -170,6 +209,8 @@ async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset())
         row = fold([fact[:3] for fact in ledger[last["subject"]] if fact[4] < read_then[fact[3]]])
         if not all(may_push(row, f"{last['app']}/{i}") for i in last["installations"]):
             found.append(f"decision {decision} sends without permission")
+        if open_marks(bad[last["subject"]], settled[last["subject"]], read_then["permissions"]):
+            found.append(f"decision {decision} sends although a record could not be read")
         if outcomes[decision] != 1:
             found.append(f"decision {decision} has no outcome")
     return found
