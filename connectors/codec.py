@@ -20,7 +20,7 @@ from connectors.errors import InvariantBroken, Poison
 from connectors.flat_decoder import Reader as FlatReader
 from connectors.flat_decoder import compile_reader
 from ledger import facts
-from ledger.facts import Fact, RecordDeadLettered
+from ledger.facts import Fact, PushDecided, RecordDeadLettered
 from schemas import FACTS, FactSchema
 
 MARKER: Final = b"\xc3\x01"
@@ -36,7 +36,10 @@ CONFLUENT_HEADER_BYTES: Final = 5
 """That byte and the id that the registry gave the schema, big-endian."""
 
 MAX_FACT_BYTES: Final = 65_536
-"""No fact is longer on the wire, its header included."""
+"""No fact is longer on the wire, its header included; but for the two below."""
+
+MAX_DECISION_BYTES: Final = 131_072
+"""A decision carries its snapshot, of as many installations as the ledger keeps of one subject."""
 
 MAX_LETTER_BYTES: Final = 2_031_616
 """A dead letter carries another record whole; 64 KiB below its topic's `max.message.bytes`."""
@@ -223,7 +226,9 @@ def _check_fit(newest: Mapping[str, FactSchema], types: Mapping[str, type[Fact]]
 
 
 def _limit(fact_type: type[Fact]) -> int:
-    return MAX_LETTER_BYTES if issubclass(fact_type, RecordDeadLettered) else MAX_FACT_BYTES
+    if issubclass(fact_type, RecordDeadLettered):
+        return MAX_LETTER_BYTES
+    return MAX_DECISION_BYTES if issubclass(fact_type, PushDecided) else MAX_FACT_BYTES
 
 
 def _flattening(fact_type: type[Fact]) -> Callable[[Fact], Record]:

@@ -58,7 +58,7 @@ _ID_LINES: Final = tuple(
     re.compile("\n".join([_ID.pattern] * count), re.ASCII) for count in range(len(_IDS) + 1)
 )
 """So many identifiers in one text, a line each: one match costs a fifth of five."""
-_WORDS: Final = ("reason", "cause", "time_zone", "country")
+_WORDS: Final = ("reason", "cause", "time_zone", "country", "token_id")
 """Kept in a subject's state and repeated in each decision, so they are short."""
 _TEXTS: Final = ("context", "copy_version", "category")
 _NOTE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,63}", re.ASCII)
@@ -140,7 +140,7 @@ def _absurd_value(fact: f.Fact) -> Rejection | None:
     for name, longest in texts:
         value = getattr(fact, name)
         if value is not None and not _plain(value, longest):
-            return "absurd_text", f"{name} must be printable, at most {longest} characters"
+            return "absurd_text", f"{name} must be printable, at most {longest} bytes of UTF-8"
     if fact.sequence is not None and fact.sequence < 0:
         return "absurd_number", "sequence must not be negative"
     if not _plain(fact.source, TEXT_LENGTH_MAX):
@@ -151,8 +151,8 @@ def _absurd_value(fact: f.Fact) -> Rejection | None:
 
 def _token(fact: f.TokenRegistered) -> Rejection | None:
     # Addresses are long (a Web Push subscription is JSON) but never unbounded.
-    if not 0 < len(fact.token) <= 4 * TEXT_LENGTH_MAX:
-        return "absurd_text", "token must be 1 to 4096 characters"
+    if not 0 < _bytes(fact.token) <= 4 * TEXT_LENGTH_MAX:
+        return "absurd_text", "token must be 1 to 4096 bytes of UTF-8"
     return None
 
 
@@ -221,12 +221,17 @@ def _notes(notes: dict[str, str]) -> Rejection | None:
     if not all(_NOTE_NAME.fullmatch(name) for name in notes):
         return "absurd_identifier", "names of attributes and properties must be 1 to 64 plain characters"
     if not all(_plain(value, NOTE_LENGTH_MAX) for value in notes.values()):
-        return "absurd_text", f"values must be printable, at most {NOTE_LENGTH_MAX} characters"
+        return "absurd_text", f"values must be printable, at most {NOTE_LENGTH_MAX} bytes of UTF-8"
     return None
 
 
 def _plain(text: str, longest: int) -> bool:
-    return len(text) <= longest and text.isprintable()
+    return _bytes(text) <= longest and text.isprintable()
+
+
+def _bytes(text: str) -> int:
+    """How long a text is where it is kept: what bounds a row is bytes."""
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 _OWN_LIMITS: Final[dict[type[f.Fact], Callable[[Any], Rejection | None]]] = {

@@ -10,6 +10,7 @@ from ledger import facts as f
 from ledger.consent import ACTIVITY
 from ledger.consent_fold import effective_time, fold_fact
 from ledger.journeys import Setting, Step, react, seen_active
+from ledger.room import evicted, tokens_lost
 from ledger.subject import Subject
 
 _ACTIVITY: Final = frozenset(ACTIVITY)
@@ -26,11 +27,15 @@ def fold(
     kind = type(fact)
     if kind in _ACTIVITY:
         return react(subject, name, fact, now, setting)
-    consent = fold_fact(subject.consent, fact, appended_ms)
-    if consent is not subject.consent:
+    before = subject.consent
+    consent = fold_fact(before, fact, appended_ms)
+    if consent is not before:
         subject = msgspec.structs.replace(subject, consent=consent)
     if kind is f.SubjectErased:
         return react(subject, name, fact, now, setting)
+    if isinstance(fact, f.TokenRegistered | f.TokenInvalidated):
+        lost = tokens_lost(before, consent, fact)
+        return subject, evicted(name, fact.app, "token", lost, fact.event_id, fact.installation, now)
     if isinstance(fact, f.InstallationSeen) and consent.erased_at is None:
         subject = seen_active(subject, fact.app, fact.installation, effective_time(fact, appended_ms))
     return subject, ()

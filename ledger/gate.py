@@ -1,7 +1,8 @@
 """The gate: may this candidate be sent now? A table of named checks, all run, all recorded.
 
-The verdict follows from the results alone: the first failed check of all but `quiet_hours` and `holdout`
-withholds; else a failed `holdout` holds out; else failed `quiet_hours` holds until they end; else send.
+The verdict follows from the results: the first failed check of all but `quiet_hours` and `holdout` withholds;
+else a failed `holdout` holds out; else failed `quiet_hours` holds until they end; else send. Two things that
+are no checks come into it: a met goal withholds, and a candidate that can't be held any longer is withheld.
 A "no" is a value. The gate sees nothing but its arguments, so a decision can be derived again.
 """
 
@@ -16,6 +17,7 @@ from typing import Final
 from ledger.definitions import Policy
 from ledger.facts import CheckResult
 from ledger.snapshot import InstallationView, Snapshot
+from ledger.subject import CONTACTS_MAX
 from ledger.time_zones import DAY_MS, ZoneTable, as_text, calendar_key, next_open, next_quiet
 
 MARKETING: Final = "marketing"
@@ -23,6 +25,9 @@ TRANSACTIONAL: Final = "transactional"
 
 GOAL_MET: Final = "goal_met"
 """Reason of a withheld re-decision: what the push asks for has happened while it was held."""
+
+EVICTED: Final = "evicted"
+"""Reason of a withheld re-decision: the subject's row had no room to hold the candidate any longer."""
 
 ROLLING_MS: Final[Mapping[str, int]] = {
     "rolling_day": DAY_MS,
@@ -182,6 +187,9 @@ def _unknown_time_zone(q: Question) -> tuple[bool, str]:
 def _frequency_policy(q: Question) -> tuple[bool, str]:
     if q.snapshot.category == TRANSACTIONAL:
         return _EXEMPT
+    if len(q.snapshot.contacts) >= CONTACTS_MAX:
+        # A slot that can't be kept must not be taken: caps stay exact.
+        return False, f"no room for more than {CONTACTS_MAX} sends"
     counts = [(q.sent_within(cap.window), cap) for cap in q.policy.caps]
     detail = ", ".join(f"{sent} of {cap.max_pushes} per {cap.window}" for sent, cap in counts)
     return all(sent < cap.max_pushes for sent, cap in counts), detail
@@ -263,6 +271,8 @@ def decide(snapshot: Snapshot, policy: Policy, zone_table: ZoneTable, now: int) 
         return Decision("withhold", withholding[0], None, checks, ())
     if "holdout" in failed:
         return Decision("hold_out", None, None, checks, ())
+    if snapshot.evicted:
+        return Decision("withhold", EVICTED, None, checks, ())
     if "quiet_hours" in failed:
         return Decision("hold", "quiet_hours", question.open_at, checks, ())
     views = snapshot.consent.installations

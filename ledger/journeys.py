@@ -5,7 +5,8 @@ themselves. The machine is generic; what a journey is comes from `definitions.Jo
 
 The rule: a trigger starts the subject's one open instance of a journey or re-arms it (due = last trigger
 + wait); a removal takes its items out, and an emptied instance ends; a due instance that still holds
-items yields one candidate and ends; a later trigger starts a new one.
+items yields one candidate and ends; a later trigger starts a new one. Where there is no room for one more,
+the oldest ends, `evicted` (`ledger.room`).
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from ledger.consent import installation_of
 from ledger.definitions import Definitions, Journey, Match, held_out
 from ledger.gate import MARKETING, TRANSACTIONAL, WINDOW_MS_MAX, decide
 from ledger.ids import derived, short_hash
+from ledger.room import evicted, with_contact
 from ledger.snapshot import Snapshot, consent_view, encode_snapshot
 from ledger.subject import (
     BEGUN_MAX,
-    CONTACTS_MAX,
+    HELD_MAX,
+    INSTANCES_MAX,
     ITEMS_MAX,
     RECENT_IDS_MAX,
     REMOVED_MAX,
@@ -210,12 +213,13 @@ def _trigger(
         return subject
     for index, instance in enumerate(subject.instances):
         if instance.journey == journey.name and instance.app == fact.app:
-            known = tuple(item for item in instance.items if item not in items)
+            everything = (*(item for item in instance.items if item not in items), *items)
             armed = replace(
                 instance,
                 due=max(instance.due, fact.occurred_at + journey.wait_ms),
-                items=(*known, *items)[-ITEMS_MAX:],
+                items=everything[-ITEMS_MAX:],
             )
+            facts += _items_evicted(name, instance, everything, fact, now)
             others = subject.instances
             return replace(subject, instances=(*others[:index], armed, *others[index + 1 :]))
     version = setting.definitions.journey_versions[journey.name]
@@ -223,13 +227,14 @@ def _trigger(
     if mark in subject.begun:
         return subject
     subject = replace(subject, begun=(*subject.begun, mark)[-BEGUN_MAX:])
+    distinct = tuple(dict.fromkeys(items))
     started = Instance(
         instance=derived("instance", name, journey.name, version, fact.event_id),
         journey=journey.name,
         journey_version=version,
         app=fact.app,
         due=fact.occurred_at + journey.wait_ms,
-        items=tuple(dict.fromkeys(items))[-ITEMS_MAX:],
+        items=distinct[-ITEMS_MAX:],
         holdout=held_out(journey.holdout, name),
     )
     facts.append(
@@ -246,7 +251,19 @@ def _trigger(
             holdout=started.holdout,
         )
     )
-    return replace(subject, instances=(*subject.instances, started))
+    facts += _items_evicted(name, started, distinct, fact, now)
+    too_many = max(len(subject.instances) + 1 - INSTANCES_MAX, 0)
+    for oldest in subject.instances[:too_many]:
+        facts.append(_ended(name, oldest, "evicted", now))
+        facts += evicted(name, oldest.app, "instance", 1, fact.event_id, oldest.instance, now)
+    return replace(subject, instances=(*subject.instances, started)[-INSTANCES_MAX:])
+
+
+def _items_evicted(
+    name: str, instance: Instance, items: tuple[str, ...], fact: f.SubjectFact, now: int
+) -> tuple[f.SubjectFact, ...]:
+    over = max(len(items) - ITEMS_MAX, 0)
+    return evicted(name, instance.app, "item", over, fact.event_id, instance.instance, now)
 
 
 def _ended(name: str, instance: Instance, outcome: str, now: int) -> f.JourneyEnded:
@@ -281,6 +298,8 @@ def _decide(
     now: int,
     setting: Setting,
     facts: list[f.SubjectFact],
+    *,
+    is_evicted: bool = False,
 ) -> Subject:
     journey = setting.definitions.journey(candidate.journey_version)
     if journey is None:
@@ -296,6 +315,7 @@ def _decide(
         contacts=tuple(c.at for c in recent if c.category == MARKETING),
         holdout=candidate.holdout,
         goal_met=not candidate.left,
+        evicted=is_evicted,
     )
     decision = decide(snapshot, policy, setting.zone_table, now)
     sent = decision.verdict == "send"
@@ -333,7 +353,8 @@ def _decide(
     )
     if decision.hold_until is not None:
         waiting = replace(candidate, hold_until=decision.hold_until)
-        return replace(subject, held=(*subject.held, waiting), contacts=recent)
+        subject = replace(subject, held=(*subject.held, waiting), contacts=recent)
+        return _hold_no_more(subject, name, candidate.decision_id, now, setting, facts)
     if sent:
         contact = Contact(
             candidate.decision_id,
@@ -343,8 +364,22 @@ def _decide(
             decision.installations,
             journey.attribution_ms,
         )
-        recent = (*recent, contact)[-CONTACTS_MAX:]
+        recent, lost = with_contact(recent, contact, MARKETING)
+        facts += evicted(name, candidate.app, "contact", lost, candidate.decision_id, "", now)
     return replace(subject, contacts=recent)
+
+
+def _hold_no_more(
+    subject: Subject, name: str, cause: str, now: int, setting: Setting, facts: list[f.SubjectFact]
+) -> Subject:
+    """Decide for good on the oldest held candidates where there are more than fit."""
+    while len(subject.held) > HELD_MAX:
+        oldest, *others = subject.held
+        subject = replace(subject, held=tuple(others))
+        last = replace(oldest, revision=oldest.revision + 1)
+        subject = _decide(subject, name, last, now, setting, facts, is_evicted=True)
+        facts += evicted(name, oldest.app, "candidate", 1, cause, oldest.decision_id, now)
+    return subject
 
 
 __all__ = ["MARKETING", "TRANSACTIONAL", "Setting", "Step", "UnknownDefinition", "fire", "react"]

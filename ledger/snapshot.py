@@ -50,6 +50,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Instants of marketing sends within the longest window, oldest first."""
     holdout: bool
     goal_met: bool
+    evicted: bool = False
+    """There is no room to hold it any longer: whatever does not stop it now does not let it pass, either."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -18,7 +18,12 @@ STATE_VERSION: Final = 2
 
 RECENT_IDS_MAX: Final = 16
 """Activity facts and orders of which a second copy is recognised, per subject."""
-CONTACTS_MAX: Final = 1_000
+CONTACTS_MAX: Final = 500
+"""Installations that contacts within the longest window may name together. A marketing send names one and is
+never forgotten: at the bound the gate sends no more (`gate`). Of transactional ones the oldest give way."""
+INSTANCES_MAX: Final = 16
+HELD_MAX: Final = 8
+"""Open instances and held candidates; the oldest gives way and comes to a proper end, `evicted`."""
 BEGUN_MAX: Final = 32
 REMOVED_MAX: Final = 32
 ITEMS_MAX: Final = 100

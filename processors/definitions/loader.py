@@ -16,6 +16,7 @@ from connectors.errors import Misconfigured
 from ledger import definitions as core
 from ledger.consent import ACTIVITY
 from ledger.facts import FACTS
+from ledger.subject import CONTACTS_MAX
 
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION: Final = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
@@ -121,7 +122,7 @@ _Window = Literal[
 
 
 class _Cap(_Definition):
-    max_pushes: int = Field(ge=0, le=1_000)
+    max_pushes: int = Field(ge=0, le=CONTACTS_MAX)
     window: _Window
 
 

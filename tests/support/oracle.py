@@ -189,7 +189,7 @@ async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset())
             ended[f["instance"]] += 0
         elif name == "JourneyEnded":
             ended[f["instance"]] += 1
-        else:
+        elif name == "PushDecided":
             decided[f["decision_id"], f["revision"]] += 1
             chains[f["decision_id"]].append(f)
     found += [f"{subject}: a cart started no journey" for subject in carts - started]

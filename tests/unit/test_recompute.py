@@ -453,6 +453,8 @@ def _core(facts: Iterable[f.SubjectFact], wait_ms: int = HOUR) -> dict[str, int]
                 case f.PushDecided():
                     withheld = f"withhold {fact.reason}"
                     tally[withheld if fact.verdict == "withhold" else fact.verdict] += 1
+                case f.StateEvicted():
+                    pass
                 case _:
                     raise AssertionError(fact)
 

@@ -1,0 +1,177 @@
+"""How large a subject's rows get: a typical one, and the largest that the bounds allow.
+
+    python -m tests.support.row_sizes
+
+prints the table of docs/reference/changelog.md: bytes on the changelog, and bytes in a worker's memory once
+the row was decoded (by tracemalloc, over many decodings).
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from typing import Any, Final
+
+from ledger.admission import ID_LENGTH_MAX, LATEST_MS, TEXT_LENGTH_MAX, WORD_LENGTH_MAX
+from ledger.consent import (
+    INSTALLATIONS_MAX,
+    SUPPRESSIONS_MAX,
+    TOKENS_MAX,
+    TOPICS_MAX,
+    UNREADABLE_MAX,
+    Consent,
+    Frequency,
+    Installation,
+    Quiet,
+    Register,
+    Switch,
+    Token,
+    Unreadable,
+    installation_key,
+    token_id,
+)
+from ledger.consent_fold import AHEAD_MAX
+from ledger.reach import Reach
+from ledger.subject import (
+    BEGUN_MAX,
+    CONTACTS_MAX,
+    HELD_MAX,
+    INSTANCES_MAX,
+    ITEMS_MAX,
+    RECENT_IDS_MAX,
+    REMOVED_MAX,
+    Candidate,
+    Contact,
+    Instance,
+    Subject,
+)
+from processors.agents import reach_rows, subject_rows
+from processors.lane.table import RowCodec
+from tests.support.given import NOON
+
+T: Final = LATEST_MS
+LARGE: Final = 2**64 - 1
+UUID: Final = "7c9e6679-7425-5e0d-9f1e-0a1b2c3d4e5f"
+HASH: Final = "0123456789abcdef"
+JOURNEY: Final = "cart_abandonment"
+DECODINGS: Final = {"typical": 2_000, "maximal": 4}
+
+
+def full_id(prefix: str, number: int) -> str:
+    """A distinct id of the greatest length."""
+    return f"{prefix}{number}".ljust(ID_LENGTH_MAX, "x")
+
+
+def word(prefix: str = "") -> str:
+    """A text of the greatest length that a row keeps."""
+    return prefix.ljust(WORD_LENGTH_MAX, "x")
+
+
+APP: Final = full_id("app", 0)
+
+
+def typical() -> tuple[Subject, Reach]:
+    """A phone and a browser, some choices, an open cart, two months of a push every third day."""
+    token = token_id("apns", "t")
+    words = Register("authorized", NOON), Register("denied", NOON, -1, "os_settings")
+    consent = Consent(
+        installations={
+            f"shop/{UUID}": Installation(
+                NOON, "ios", "Europe/Berlin", "DE", None, words[0], None, None, (Token(token, NOON),)
+            ),
+            "shop/3f1c9a52b7d44e6c": Installation(NOON, "web", "Europe/Berlin", "DE", None, words[1]),
+        },
+        topics={"cart_reminders": Switch(NOON, on=True), "news": Switch(NOON, on=False)},
+        frequency=Frequency(NOON, 2, "calendar_week"),
+    )
+    subject = Subject(
+        consent=consent,
+        last_active={f"shop/{UUID}": NOON, "shop/3f1c9a52b7d44e6c": NOON},
+        recent=tuple(LARGE - n for n in range(RECENT_IDS_MAX)),
+        instances=(Instance(UUID, JOURNEY, HASH, "shop", NOON, ("boots-3", "scarf-9"), holdout=False),),
+        contacts=tuple(
+            Contact(UUID, NOON, "marketing", JOURNEY, (f"shop/{UUID}",), 86_400_000) for _ in range(10)
+        ),
+        begun=tuple(LARGE - n for n in range(12)),
+        removed=tuple((LARGE - n, NOON) for n in range(12)),
+    )
+    return subject, Reach(consent=consent, addresses={token: ("apns", "t" * 64)})
+
+
+def maximal_consent() -> Consent:
+    """As much as the ledger takes in about one subject, each text as long as it may be."""
+    tokens = tuple(Token(word(f"token{n}"), T, T) for n in range(TOKENS_MAX))
+    counted, other = Register("not_determined", T, T, word()), Register("not_determined", T, -1, word())
+    told = Installation(T, "android", word(), word(), counted, other, other, other, tokens, T, T)
+    by_token = Installation(tokens=tokens)
+    return Consent(
+        installations={
+            **{installation_key(APP, full_id("a", n)): told for n in range(INSTALLATIONS_MAX)},
+            **{installation_key(APP, full_id("b", n)): by_token for n in range(INSTALLATIONS_MAX)},
+        },
+        topics={full_id("t", n): Switch(T, on=False) for n in range(TOPICS_MAX)},
+        frequency=Frequency(T, 1_000, "calendar_month"),
+        quiet=Quiet(T, 1_439, 1_438),
+        pause=Switch(T, on=True, until=T),
+        suppressions={word(f"r{n}"): Switch(T, on=True, until=T) for n in range(SUPPRESSIONS_MAX)},
+        ahead={f"{LARGE - n:x}": T for n in range(AHEAD_MAX)},
+        unreadable=tuple(Unreadable(T + 2 * n, T + 2 * n, T) for n in range(UNREADABLE_MAX)),
+    )
+
+
+def maximal() -> tuple[Subject, Reach]:
+    """The largest rows of both roles that the bounds allow."""
+    consent = maximal_consent()
+    items = tuple(full_id("item", n) for n in range(ITEMS_MAX))
+    journey = word("journey")
+    subject = Subject(
+        consent=consent,
+        last_active=dict.fromkeys(consent.installations, T),
+        recent=tuple(LARGE - n for n in range(RECENT_IDS_MAX)),
+        instances=tuple(
+            Instance(UUID, journey, HASH, APP, T, items, holdout=False) for _ in range(INSTANCES_MAX)
+        ),
+        held=tuple(
+            Candidate(UUID, LARGE, T, T, UUID, journey, HASH, APP, items, items, holdout=False)
+            for _ in range(HELD_MAX)
+        ),
+        contacts=tuple(
+            Contact(UUID, T, "marketing", journey, (installation_key(APP, full_id("a", 0)),), T, T, T)
+            for _ in range(CONTACTS_MAX)
+        ),
+        begun=tuple(LARGE - n for n in range(BEGUN_MAX)),
+        removed=tuple((LARGE - n, T) for n in range(REMOVED_MAX)),
+    )
+    address = "web_push", "t" * 4 * TEXT_LENGTH_MAX
+    # One live address for each installation.
+    addresses = {full_id("address", n): address for n in range(2 * INSTALLATIONS_MAX)}
+    return subject, Reach(consent=consent, addresses=addresses)
+
+
+def sizes() -> dict[tuple[str, str], tuple[RowCodec, bytes]]:
+    """The encoded row of each (size, role)."""
+    found = {}
+    for size, (subject, reach) in {"typical": typical(), "maximal": maximal()}.items():
+        found[size, "journeys"] = subject_rows.ROWS, subject_rows.ROWS.encode(subject)
+        found[size, "delivery"] = reach_rows.ROWS, reach_rows.ROWS.encode(reach)
+    return found
+
+
+def in_memory(codec: RowCodec, raw: bytes, times: int) -> int:
+    """Bytes of a decoded row in memory, its share of what many take."""
+    tracemalloc.start()
+    kept: list[Any] = [codec.decode(raw) for _ in range(times)]
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return taken // len(kept)
+
+
+def main() -> None:
+    """Print the table."""
+    for (size, role), (codec, raw) in sizes().items():
+        memory = in_memory(codec, raw, DECODINGS[size])
+        sys.stdout.write(f"| {size} | {role} | {len(raw):,} | {memory:,} |\n")
+
+
+if __name__ == "__main__":
+    main()
