@@ -110,6 +110,8 @@ PERMISSION_FACTS: Final = (
     _optional("until", INSTANT),
     _field("claim"),
     _field("letter"),
+    _optional("first_offset", "Int64"),
+    _optional("last_offset", "Int64"),
     _field("outcome", NAME),
 )
 

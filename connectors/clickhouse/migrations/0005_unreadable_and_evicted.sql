@@ -2,6 +2,8 @@
 
 ALTER TABLE permission_facts
     ADD COLUMN IF NOT EXISTS letter String COMMENT 'UnreadableFactSettled: the dead letter of its last record',
+    ADD COLUMN IF NOT EXISTS first_offset Nullable(Int64) COMMENT 'of the settled records on optin.permissions',
+    ADD COLUMN IF NOT EXISTS last_offset Nullable(Int64),
     ADD COLUMN IF NOT EXISTS outcome LowCardinality(String) COMMENT 'replayed or dismissed';
 
 ALTER TABLE decision_facts
