@@ -29,7 +29,7 @@ from ledger.unreadable import UnreadableRecord, mark, settle
 AHEAD_MAX: Final = 32
 """Facts of clocks that are ahead, whose first time is remembered: the latest ones."""
 
-_NEEDS_NO_PLACE: Final = (*ACTIVITY, f.PromptShown, f.PromptAnswered)
+_NEEDS_NO_PLACE: Final[tuple[type[f.Fact], ...]] = (*ACTIVITY, f.PromptShown, f.PromptAnswered)
 """Facts that name an installation and keep nothing of it."""
 
 LedgerFact: TypeAlias = tuple[f.SubjectFact | UnreadableRecord, str, int, int]

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from connectors.errors import Misconfigured
 from processors.lane import position as positions
 from processors.lane.position import POSITION_KEY, Position
 from processors.lane.timers import Timers
@@ -30,7 +29,7 @@ class RowCodec:
     version: int = 1
 
 
-class UnreadableState(Misconfigured):
+class UnreadableState(RuntimeError):  # noqa: N818 - named for what was met
     """State on a changelog that this binary can't read, and must not write over.
 
     Operator action: run the version that wrote it, or a later one; the message names the place.

@@ -7,6 +7,7 @@ reader. Another kind of record that must have an effect (a new topic, a reason t
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter, defaultdict
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ EMPTY: Final[list[Any]] = [{}, {}, None, None, None, {}, None]
 SKEW_MS: Final = 5 * 60_000
 EARLIEST_MS: Final = 946_684_800_000
 ORIGINS: Final = {"device", "server", "import", "processor"}
+KEY_BYTES_MAX: Final = 512
+"""A longer key is nobody's: its record stays where it stands."""
+SUBJECT: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,127}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +72,11 @@ class Ledger:
         self.claims: list[Entry] = []
         """Accepted claims at home, partition by partition in the order of the log."""
         self.objections: list[str] = []
+        self.unreadable: defaultdict[str, list[int]] = defaultdict(list)
+        """Offsets of bad records of a subject on its partition of permissions, which keep marketing away."""
         self._letters: Counter[tuple[str, int, int]] = Counter()
+        self._moved: list[tuple[str, bytes | None, bytes | None, int]] = []
+        self._arrived: set[tuple[str, bytes | None, bytes | None, int]] = set()
         self._misplaced: list[Entry] = []
         self._merged: Counter[tuple[str, int]] = Counter()
         self._again: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
@@ -90,8 +98,10 @@ class Ledger:
         place = record.topic, record.partition, record.offset
         told = read_plainly(record)
         appended = min([record.timestamp, *(int(v) for n, v in record.headers if n == "first_appended_ms")])
+        if record.headers:
+            self._arrived.add((record.topic, record.key, record.value, appended))
         if told is None or self._refused(record, told[1], appended):
-            self._letters[place] = 1
+            self._take_bad(record, appended)
             return
         merged = self._merged[record.topic, record.partition] = max(
             self._merged[record.topic, record.partition], told[1]["occurred_at"]
@@ -108,6 +118,18 @@ class Ledger:
         else:
             self._misplaced.append(entry)
 
+    def _take_bad(self, record: Record, appended: int) -> None:
+        """It goes to its key's partition first, as a good one would, and is a dead letter there."""
+        key = record.key
+        known = key is not None and len(key) <= KEY_BYTES_MAX and record.topic != "optin.links"
+        away = known and home(key or b"", self.partitions) != record.partition
+        if away and not self.by_events:
+            self._moved.append((record.topic, key, record.value, appended))
+            return
+        self._letters[record.topic, record.partition, record.offset] = 1
+        if record.topic == "optin.permissions" and key and not away and SUBJECT.fullmatch(key):
+            self.unreadable[key.decode()].append(record.offset)
+
     def _refused(self, record: Record, fields: dict[str, Any], appended: int) -> bool:
         return (
             fields["installation" if record.topic == "optin.links" else "subject"].encode() != record.key
@@ -118,6 +140,11 @@ class Ledger:
         )
 
     def _check_misplaced(self) -> None:
+        for topic, key, value, appended in self._moved:
+            if (topic, key, value, appended) not in self._arrived:
+                self.objections.append(
+                    f"a bad record of {topic} was not appended again with its first append"
+                )
         for entry in self._misplaced:
             event = entry.fields["event_id"]
             if entry.first_append_ms not in self._again[entry.record.topic, event]:

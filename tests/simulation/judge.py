@@ -18,6 +18,9 @@ DAY_MS: Final = 86_400_000
 LEASE_S: Final = 10.0
 MARKED: Final = {"CartUpdated", "OrderPlaced", "PushOpened", "ItemSaved"}
 RECENT_MAX: Final = 16
+MARKS_MAX: Final = 16
+MARKS_PLACE: Final = 8
+"""Where a consent row keeps what could not be read."""
 TOPIC: Final = "carts"
 CAPS_MS: Final = {DAY_MS: 2, 7 * DAY_MS: 5}
 WINDOWS_MS: Final = {"rolling_day": DAY_MS, "rolling_week": 7 * DAY_MS, "rolling_month": 30 * DAY_MS}
@@ -58,10 +61,21 @@ def consent_objections(world: World, ledger: Ledger) -> list[str]:
             found.append(f"{subject}: the delivery row is not the fold of its facts")
         if {name: tuple(address) for name, address in theirs[2].items()} != addresses(row, entries):
             found.append(f"{subject}: the addresses are not those of its live tokens")
+        found += unreadable_objections(subject, ledger, mine[1], theirs[1])
         marks = {mark(entry) for entry in entries if entry.name in MARKED}
         if row[6] is None and 0 < len(marks) <= RECENT_MAX and set(mine[3] if len(mine) > 3 else ()) != marks:
             found.append(f"{subject}: activity is missing from its row")
     return found
+
+
+def unreadable_objections(subject: str, ledger: Ledger, *rows: list[Any]) -> list[str]:
+    """Whether both roles know of the subject's bad records, which are still open: nobody settles any here."""
+    wanted = [] if rows[0][6] is not None else ledger.unreadable[subject][:MARKS_MAX]
+    return [
+        f"{subject}: the row's marks are {row[8:9]}, not those of {wanted}"
+        for row in rows
+        if [one[0] for one in (row[8] if len(row) > MARKS_PLACE else ())] != wanted
+    ]
 
 
 def link_objections(ledger: Ledger) -> list[str]:
@@ -136,6 +150,8 @@ class Decisions:
                 row = ledger.consent_of(send["subject"], below=cited)
                 if not all(may_push(row, f"{send['app']}/{name}") for name in send["installations"]):
                     found.append(f"decision {send['decision_id']} sends without permission")
+                if any(at < send["permissions_next"] for at in ledger.unreadable[send["subject"]]):
+                    found.append(f"decision {send['decision_id']} sends although a record could not be read")
                 found += self._over_cap(send, row)
         return found
 

@@ -155,7 +155,7 @@ class Reappender:
         self._header = header
 
     async def append(
-        self, topic: str, partition: int, key: bytes, value: bytes, first_appended_ms: int
+        self, topic: str, partition: int, key: bytes, value: bytes | None, first_appended_ms: int
     ) -> None:
         """Append, acknowledged."""
         await self.append_all([Addressed(topic, partition, key, value, first_appended_ms)])
