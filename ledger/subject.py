@@ -116,6 +116,53 @@ def wake_at(subject: Subject) -> int | None:
     """When this subject next wants to be looked at without a fact (ms), or None."""
     if not subject.instances and not subject.held:
         return None  # almost everybody, and asked after each change
-    dues = [instance.due for instance in subject.instances]
-    dues += [candidate.hold_until for candidate in subject.held]
-    return min(dues)
+    return _earliest(subject)
+
+
+class _Due(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The beginning of an `Instance`, as far as its due time."""
+
+    instance: msgspec.Raw
+    journey: msgspec.Raw
+    journey_version: msgspec.Raw
+    app: msgspec.Raw
+    due: int
+
+
+class _Held(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The beginning of a `Candidate`, as far as its due time."""
+
+    decision_id: msgspec.Raw
+    revision: msgspec.Raw
+    candidate_at: msgspec.Raw
+    hold_until: int
+
+
+class _Dues(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The beginning of a `Subject`, of which only the due times are looked at."""
+
+    version: int = 1
+    consent: msgspec.Raw = msgspec.Raw()
+    last_active: msgspec.Raw = msgspec.Raw()
+    recent: msgspec.Raw = msgspec.Raw()
+    instances: tuple[_Due, ...] = ()
+    held: tuple[_Held, ...] = ()
+
+
+_dues_decoder = msgspec.msgpack.Decoder(_Dues)
+
+
+def wake_at_encoded(raw: bytes) -> int | None:
+    """`wake_at` of an encoded row, several times faster than decoding it: a takeover asks it of every row.
+
+    Raises like `decode`, though not for junk in what it does not look at.
+    """
+    dues = versions.decode(_dues_decoder, raw, 0, STATE_VERSION)
+    versions.check(dues.version, STATE_VERSION)
+    return _earliest(dues)
+
+
+def _earliest(row: Subject | _Dues) -> int | None:
+    dues = [instance.due for instance in row.instances]
+    dues += [candidate.hold_until for candidate in row.held]
+    return min(dues, default=None)

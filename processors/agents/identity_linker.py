@@ -34,7 +34,13 @@ from processors.wall_clock import wall_ms
 
 log = logging.getLogger(__name__)
 
-ROWS = RowCodec(encode=links.encode, decode=links.decode, wake_at=lambda _: None, version=links.LINK_VERSION)
+ROWS = RowCodec(
+    encode=links.encode,
+    decode=links.decode,
+    wake_at=lambda _: None,
+    wake_at_encoded=None,
+    version=links.LINK_VERSION,
+)
 
 AppendAll = Callable[[Sequence[Addressed]], Awaitable[None]]
 """Appends records side by side; all acknowledged when it returns."""

@@ -34,7 +34,11 @@ from processors.wall_clock import wall_ms
 log = logging.getLogger(__name__)
 
 ROWS = RowCodec(
-    encode=subject.encode, decode=subject.decode, wake_at=subject.wake_at, version=subject.STATE_VERSION
+    encode=subject.encode,
+    decode=subject.decode,
+    wake_at=subject.wake_at,
+    wake_at_encoded=subject.wake_at_encoded,
+    version=subject.STATE_VERSION,
 )
 
 

@@ -19,6 +19,7 @@ from processors.lane.timers import Timers
 class RowCodec:
     """How rows become bytes and back, and when a row wants to be woken (ms, or None).
 
+    `wake_at_encoded`: the same of a row's bytes; a lane without timers has none.
     `version`: of the rows that `encode` writes and `decode` can read, older ones included. It travels with
     each position, so that an older binary learns on recovery what it would meet.
     """
@@ -26,6 +27,7 @@ class RowCodec:
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
     wake_at: Callable[[Any], int | None]
+    wake_at_encoded: Callable[[bytes], int | None] | None
     version: int = 1
 
 
@@ -99,13 +101,22 @@ class LaneTable:
         return position
 
     def rebuild_timers(self, partition: int) -> None:
-        """Derive the timers of a freshly restored partition from its rows."""
+        """Derive the timers of a freshly restored partition from its rows, which stay bytes.
+
+        Raises `UnreadableState`.
+        """
         owned = self.partitions[partition]
         owned.timers = Timers()
-        for key in owned.rows:
-            due = self.codec.wake_at(self.get(partition, key))
-            if due is not None:
-                owned.timers.arm(key, due)
+        wake_at = self.codec.wake_at_encoded
+        if wake_at is None:
+            return
+        try:
+            for key, row in owned.rows.items():
+                due = wake_at(row)
+                if due is not None:
+                    owned.timers.arm(key, due)
+        except Exception as error:
+            raise UnreadableState(f"a row of {self.changelog}/{partition}: {error}") from error
 
     def arm(self, partition: int, key: bytes, row: Any | None) -> None:
         """Note when a row wants to be woken; a deleted row never does."""

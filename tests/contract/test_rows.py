@@ -146,6 +146,18 @@ def test_the_bytes_of_every_version_read_as_what_they_said(path: Path) -> None:
     assert msgpack.unpackb(raw) == row["layout"]
 
 
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_when_a_row_wants_to_be_woken_is_read_from_its_bytes_alone(path: Path) -> None:
+    """A takeover decodes no row to set its timer, whichever version wrote it."""
+    row = json.loads(path.read_text())
+    codec = codec_of(row["row"])
+    if getattr(codec, "wake_at_encoded", None) is None:
+        return
+    raw = bytes.fromhex(row["hex"])
+
+    assert codec.wake_at_encoded(raw) == codec.wake_at(codec.decode(raw))
+
+
 def said(name: str, version: int) -> Any:
     """What a golden file says; a position keeps the version of who wrote it."""
     row = VALUES[version][name]
@@ -253,6 +265,22 @@ class TestOnTheLane:
             table.get(3, self.KEY)
         assert "ann" not in str(caught.value)
         assert table.partitions[3].rows[self.KEY] == newer("subject", (0,), 9)
+
+    def test_a_newer_row_is_noticed_when_its_timer_is_set(self) -> None:
+        """Rows are not decoded for it, but their version is looked at."""
+        table = self.table(row=newer("subject", (0,), 9))
+
+        with pytest.raises(UnreadableState, match="state version 9"):
+            table.rebuild_timers(3)
+
+    def test_a_takeover_leaves_rows_as_bytes(self) -> None:
+        """A timer stands for each that wants one; the row itself is decoded when somebody needs it."""
+        raw = bytes.fromhex(golden("subject", 2)["hex"])
+        table = self.table(row=raw)
+        table.rebuild_timers(3)
+
+        assert table.partitions[3].rows[self.KEY] is raw
+        assert table.partitions[3].timers.next_due() == subject.wake_at(SUBJECT)
 
     def test_rows_of_today_and_of_before_are_read(self) -> None:
         """With and without a position that names their version."""

@@ -16,7 +16,7 @@ from ledger.consent_fold import effective_time
 from ledger.definitions import Cap, Policy
 from ledger.fold import fold
 from ledger.journeys import Setting, fire
-from ledger.subject import NEW, RECENT_IDS_MAX, Subject, decode, encode, wake_at
+from ledger.subject import NEW, RECENT_IDS_MAX, Subject, decode, encode, wake_at, wake_at_encoded
 from ledger.verify import LedgerFact, objections
 from tests.support.fact_strategies import CONSENT_FACTS, Dated
 from tests.support.given import ANN, DAY, HOUR, MINUTE, NOON, ZONES, fact, policy, setting
@@ -181,6 +181,7 @@ def test_a_row_survives_its_encoding(facts: list[Dated], rules: Policy) -> None:
 
     assert decode(encode(life.subject)) == life.subject
     assert encode(decode(encode(life.subject))) == encode(life.subject)
+    assert wake_at_encoded(encode(life.subject)) == wake_at(life.subject)
 
 
 @given(shoppers())

@@ -136,7 +136,9 @@ class TestMeasuring:
 
 def owning(partition: int) -> LaneTable:
     """An empty table that owns one partition."""
-    table = LaneTable("changelog", RowCodec(encode=bytes, decode=bytes, wake_at=lambda _: None))
+    table = LaneTable(
+        "changelog", RowCodec(encode=bytes, decode=bytes, wake_at=lambda _: None, wake_at_encoded=None)
+    )
     table.partitions[partition] = Partition()
     return table
 
