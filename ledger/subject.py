@@ -112,13 +112,6 @@ def decode(raw: bytes) -> Subject:
     return msgspec.structs.replace(subject, version=STATE_VERSION)
 
 
-def wake_at(subject: Subject) -> int | None:
-    """When this subject next wants to be looked at without a fact (ms), or None."""
-    if not subject.instances and not subject.held:
-        return None  # almost everybody, and asked after each change
-    return _earliest(subject)
-
-
 class _Due(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The beginning of an `Instance`, as far as its due time."""
 
@@ -152,6 +145,15 @@ class _Dues(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _dues_decoder = msgspec.msgpack.Decoder(_Dues)
 
 
+def wake_at(subject: Subject | _Dues) -> int | None:
+    """When this subject next wants to be looked at without a fact (ms), or None."""
+    if not subject.instances and not subject.held:
+        return None  # almost everybody, and asked after each change
+    dues = [instance.due for instance in subject.instances]
+    dues += [candidate.hold_until for candidate in subject.held]
+    return min(dues)
+
+
 def wake_at_encoded(raw: bytes) -> int | None:
     """`wake_at` of an encoded row, several times faster than decoding it: a takeover asks it of every row.
 
@@ -159,10 +161,4 @@ def wake_at_encoded(raw: bytes) -> int | None:
     """
     dues = versions.decode(_dues_decoder, raw, 0, STATE_VERSION)
     versions.check(dues.version, STATE_VERSION)
-    return _earliest(dues)
-
-
-def _earliest(row: Subject | _Dues) -> int | None:
-    dues = [instance.due for instance in row.instances]
-    dues += [candidate.hold_until for candidate in row.held]
-    return min(dues, default=None)
+    return wake_at(dues)

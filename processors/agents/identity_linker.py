@@ -38,7 +38,7 @@ ROWS = RowCodec(
     encode=links.encode,
     decode=links.decode,
     wake_at=lambda _: None,
-    wake_at_encoded=None,
+    wake_at_encoded=lambda _: None,
     version=links.LINK_VERSION,
 )
 

@@ -19,7 +19,7 @@ from processors.lane.timers import Timers
 class RowCodec:
     """How rows become bytes and back, and when a row wants to be woken (ms, or None).
 
-    `wake_at_encoded`: the same of a row's bytes; a lane without timers has none.
+    `wake_at_encoded`: the same of a row's bytes.
     `version`: of the rows that `encode` writes and `decode` can read, older ones included. It travels with
     each position, so that an older binary learns on recovery what it would meet.
     """
@@ -27,7 +27,7 @@ class RowCodec:
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
     wake_at: Callable[[Any], int | None]
-    wake_at_encoded: Callable[[bytes], int | None] | None
+    wake_at_encoded: Callable[[bytes], int | None]
     version: int = 1
 
 
@@ -108,8 +108,6 @@ class LaneTable:
         owned = self.partitions[partition]
         owned.timers = Timers()
         wake_at = self.codec.wake_at_encoded
-        if wake_at is None:
-            return
         try:
             for key, row in owned.rows.items():
                 due = wake_at(row)

@@ -137,7 +137,8 @@ class TestMeasuring:
 def owning(partition: int) -> LaneTable:
     """An empty table that owns one partition."""
     table = LaneTable(
-        "changelog", RowCodec(encode=bytes, decode=bytes, wake_at=lambda _: None, wake_at_encoded=None)
+        "changelog",
+        RowCodec(encode=bytes, decode=bytes, wake_at=lambda _: None, wake_at_encoded=lambda _: None),
     )
     table.partitions[partition] = Partition()
     return table
