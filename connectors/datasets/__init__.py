@@ -2,5 +2,5 @@
 
 Everything simulated says so in `source` (`device:simulated`, `device:demo`), and everything is the same on
 each run and each machine. May import `ledger` and `schemas`; knows no broker and no database.
-Where to add the next thing: a new data set is a new file here with a `read` and a `facts`.
+Where to add the next thing: a new data set is a new file here with a `DATASET` (`recorded_log`).
 """

@@ -58,6 +58,12 @@ SHARES: Final[Mapping[str, tuple[tuple[str, int], ...]]] = {
         ("Asia/Urumqi", 400),
         ("Asia/Shanghai", 6500),
     ),
+    "time_zone_germany": (
+        ("America/New_York", 150),
+        ("Europe/London", 250),
+        ("Europe/Vienna", 400),
+        ("Europe/Berlin", 9200),
+    ),
     "seen_again": (("yes", 3000), ("no", 7000)),
     "moved": (("yes", 2000), ("no", 8000)),
     "permission_android": (("authorized", 6600), ("pre_granted", 1100), ("denied", 1700), ("nothing", 600)),

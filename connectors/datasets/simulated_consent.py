@@ -1,9 +1,10 @@
 """Simulated consent of people who exist only as a user id in a shop's log.
 
-One function of (seed, subject, first and last instant of the log): the installations, permissions,
-preferences, suppressions and tokens that the subject has in a replay. Nothing here is about real people;
-every fact says `:simulated` in its source, and every address belongs to the provider `console`, so no
-simulated token can ever be handed to a real push service. docs/reference/simulated-facts.md is the rule.
+One function of (seed, subject, first and last instant of the log, where the shop is at home): the
+installations, permissions, preferences, suppressions and tokens that the subject has in a replay. Nothing
+here is about real people; every fact says `:simulated` in its source, and every address belongs to the
+provider `console`, so no simulated token can ever be handed to a real push service.
+docs/reference/simulated-facts.md is the rule.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ SERVER: Final = "server:simulated"
 IMPORT: Final = "import:simulated"
 PROVIDER: Final = "console"
 TOPIC: Final = "cart_reminders"
-COUNTRY: Final = "CN"
 
 GRANTING: Final = frozenset({"authorized", "provisional"})
 
@@ -40,17 +40,29 @@ class Span:
     last_ms: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """Where a shop's people live: a table of time zones in `hash_rule.SHARES`, and a country (ISO 3166)."""
+
+    time_zones: str
+    country: str
+
+
+CHINA: Final = Home(time_zones="time_zone", country="CN")
+GERMANY: Final = Home(time_zones="time_zone_germany", country="DE")
+
+
 def installation_letters(person: Person) -> str:
     """Which installations a subject has: "", "a" or "ab"; their ids are `<subject>-<letter>`."""
     return {"none": "", "one": "a", "two": "ab"}[person.pick("installations")]
 
 
-def consent_of(seed: str, subject: str, app: str, span: Span) -> list[f.SubjectFact]:
+def consent_of(seed: str, subject: str, app: str, span: Span, home: Home) -> list[f.SubjectFact]:
     """All simulated facts of one subject, in the published fixed order (not sorted by time).
 
     No fact is later than the log's last instant, so none is later than its append.
     """
-    story = _Story(Person(seed, subject), app, span)
+    story = _Story(Person(seed, subject), app, span, home)
     for letter in installation_letters(story.person):
         _installation(story, letter)
     _preferences(story)
@@ -66,6 +78,7 @@ class _Story:
     person: Person
     app: str
     span: Span
+    home: Home
     facts: list[f.SubjectFact] = dataclasses.field(default_factory=list)
 
     def add(self, kind: type[_Kind], label: str, at: int, source: str, **fields: Any) -> None:
@@ -92,7 +105,7 @@ class _Story:
 
 
 def _installation(story: _Story, letter: str) -> None:
-    person, end = story.person, story.span.last_ms
+    person, home, end = story.person, story.home, story.span.last_ms
     prefix = f"{letter}."
     installation = f"{person.subject}-{letter}"
     start = story.span.first_ms - DAY_MS
@@ -102,14 +115,14 @@ def _installation(story: _Story, letter: str) -> None:
     platform = person.pick("platform", prefix)
     place = person.pick("place", prefix)
     where: dict[str, str | None] = {
-        "time_zone": person.pick("time_zone", prefix) if place == "time_zone" else None,
-        "country": COUNTRY if place == "country" else None,
+        "time_zone": person.pick(home.time_zones, prefix, "time_zone") if place == "time_zone" else None,
+        "country": home.country if place == "country" else None,
     }
     seen = {"installation": installation, "platform": platform}
     story.add(f.InstallationSeen, f"{prefix}seen", start, DEVICE, **seen, **where)
     if person.says("seen_again", prefix):
         if place == "time_zone" and person.says("moved", prefix):
-            where["time_zone"] = person.pick("time_zone", prefix, "moved_time_zone")
+            where["time_zone"] = person.pick(home.time_zones, prefix, "moved_time_zone")
         again = person.at(f"{prefix}seen_again_at", later, end)
         story.add(f.InstallationSeen, f"{prefix}seen_again", again, DEVICE, **seen, **where)
     outcome = person.pick(f"permission_{platform}", prefix, "permission")

@@ -1,10 +1,10 @@
-"""The expected result of `optin replay taobao`, computed by other means.
+"""The expected result of `optin replay`, computed by other means.
 
 Imports nothing of ours, on purpose: it was written from docs/reference/simulated-facts.md (whose tables it
 reads) and docs/reference/journey-rule.md, and it goes about everything the slow, plain way: consent is
 worked out afresh from all facts at each decision, quiet hours are searched minute by minute.
 
-    python tests/support/recompute.py FILE --wait 3600 --amplify 1
+    python tests/support/recompute.py FILE --shop taobao --wait 3600 --amplify 1
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
-EARLIEST_S = 946_771_200
+EARLIEST = 946_771_200_000
 LINE = re.compile(r"(\d{1,18}),(\d{1,18}),(\d{1,18}),(pv|cart|fav|buy),(\d{1,18})\r?\n?", re.ASCII)
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "simulated-facts.md"
 TABLES: dict[str, list[tuple[str, int]]] = {
@@ -40,6 +40,8 @@ WINDOWS: dict[str, int | str] = {
     "calendar_week": "%G-%V",
     "calendar_month": "%Y-%m",
 }
+COUNTRIES = {"CN": ["Asia/Shanghai", "Asia/Urumqi"], "DE": ["Europe/Berlin", "Europe/Busingen"]}
+OTTO_TYPES = {"clicks": "pv", "carts": "cart", "orders": "buy"}
 PRIVATE_FIRST = ["denied", "not_determined", "pre_granted", "provisional", "ephemeral", "authorized"]
 
 
@@ -63,6 +65,18 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Shop:
+    """What differs between the shops: how subjects are called, and where they live."""
+
+    prefix: str
+    zones: str
+    country: str
+
+
+TAOBAO, OTTO = Shop("tb", "time_zone", "CN"), Shop("otto", "time_zone_germany", "DE")
+
+
+@dataclass(frozen=True)
 class Person:
     """One simulated subject: its draws, and the facts that they make."""
 
@@ -70,6 +84,7 @@ class Person:
     seed: str
     t0: int
     t1: int
+    shop: Shop = TAOBAO
 
     def draw(self, name: str) -> int:
         text = f"{self.seed}\0{name}\0{self.subject}"
@@ -114,12 +129,12 @@ class Person:
             return event(at, "permission", permission=permission, clock=clock)
 
         place = self.pick(f"{x}.place")
-        zone = self.pick(f"{x}.time_zone") if place == "time_zone" else None
-        country = "CN" if place == "country" else None
+        zone = self.pick(f"{x}.time_zone", self.shop.zones) if place == "time_zone" else None
+        country = self.shop.country if place == "country" else None
         yield event(start, "seen", zone=zone, country=country)
         if self.yes(f"{x}.seen_again"):
             if zone and self.yes(f"{x}.moved"):
-                zone = self.pick(f"{x}.moved_time_zone", "time_zone")
+                zone = self.pick(f"{x}.moved_time_zone", self.shop.zones)
             yield event(self.between(f"{x}.seen_again_at", later, end), "seen", zone=zone, country=country)
         answer = self.pick(f"{x}.permission", "permission_" + self.pick(f"{x}.platform"))
         if answer != "nothing":
@@ -253,8 +268,8 @@ def gate(
     if reachable:
         place = latest(by_id[min(reachable, key=lambda i: (-active[i], i))], "seen")
         assert place is not None
-        if place.about["country"] == "CN":
-            zones = ["Asia/Shanghai", "Asia/Urumqi"]
+        if place.about["country"]:
+            zones = COUNTRIES[place.about["country"]]
         if place.about["zone"]:
             zones = [place.about["zone"]]
     quiet = latest(facts, "quiet") or Event(0, "quiet", {"start": 22 * 60, "end": 8 * 60})
@@ -334,33 +349,60 @@ def replay_subject(
     let_pass_until(float("inf"))
 
 
-def read_rows(path: Path, now_s: int) -> dict[int, set[tuple[int, int, str, int]]]:
-    """The distinct good rows of each user as (second, item, behaviour, category)."""
-    rows = defaultdict(set)
+Rows = dict[int, set[tuple[int, int, str, int]]]
+"""The distinct good rows of each user as (instant, item, behaviour, category)."""
+
+
+def read_taobao(path: Path, now: int) -> Rows:
+    """The rows of a Taobao log."""
+    rows: Rows = defaultdict(set)
     with path.open(encoding="latin-1", newline="\n") as lines:
         for row in map(LINE.fullmatch, lines):
-            if row and EARLIEST_S <= int(row[5]) <= now_s:
-                rows[int(row[1])].add((int(row[5]), int(row[2]), row[4], int(row[3])))
+            if row and EARLIEST <= int(row[5]) * 1000 <= now:
+                rows[int(row[1])].add((int(row[5]) * 1000, int(row[2]), row[4], int(row[3])))
     return rows
 
 
+def read_otto(path: Path, now: int) -> Rows:
+    """The rows of an OTTO log, by Taobao's words; there are no categories."""
+    rows: Rows = defaultdict(set)
+    for line in path.read_text("utf-8").splitlines():
+        told = json.loads(line)
+        for event in told["events"]:
+            if EARLIEST <= event["ts"] <= now:
+                rows[told["session"]].add((event["ts"], event["aid"], OTTO_TYPES[event["type"]], 0))
+    return rows
+
+
+def activity_facts(rows: set[tuple[int, int, str, int]], shop: Shop) -> int:
+    """How many facts the rows of a user are: one each, but what OTTO sells at one instant is one order."""
+    orders = [at for at, _, what, _ in rows if what == "buy"]
+    return len(rows) - (len(orders) - len(set(orders)) if shop is OTTO else 0)
+
+
 def recompute(
-    path: Path, wait_s: int = 3600, amplify: int = 1, seed: str = "optin", now_s: int | None = None
+    path: Path,
+    wait_s: int = 3600,
+    amplify: int = 1,
+    seed: str = "optin",
+    now_s: int | None = None,
+    shop: Shop = TAOBAO,
 ) -> dict[str, Any]:
     """Everything that a replay of `path` must find."""
-    rows = read_rows(path, int(time.time()) if now_s is None else now_s)
-    seconds = [row[0] for mine in rows.values() for row in mine]
+    read = read_otto if shop is OTTO else read_taobao
+    rows = read(path, 1000 * (int(time.time()) if now_s is None else now_s))
+    instants = [row[0] for mine in rows.values() for row in mine]
     tally: Counter[str] = Counter()
     count = dict.fromkeys(("permissions", "tokens", "activity"), 0)
     for user, copy in ((user, copy) for user in rows for copy in range(amplify)):
-        subject = f"tb-{user}-c{copy}" if copy else f"tb-{user}"
-        person = Person(subject, seed, min(seconds) * 1000, max(seconds) * 1000)
+        subject = f"{shop.prefix}-{user}-c{copy}" if copy else f"{shop.prefix}-{user}"
+        person = Person(subject, seed, min(instants), max(instants), shop)
         facts, phone = list(person.facts()), f"{subject}-a" if person.letters() else ""
-        activity = [Event(s * 1000, what, {"id": phone, "item": str(i)}) for s, i, what, _ in rows[user]]
+        activity = [Event(at, what, {"id": phone, "item": str(i)}) for at, i, what, _ in rows[user]]
         tokens = sum(f.kind.startswith("token") for f in facts)
         count["tokens"] += tokens
         count["permissions"] += len(facts) - tokens
-        count["activity"] += len(activity)
+        count["activity"] += activity_facts(rows[user], shop)
         replay_subject(subject, facts, activity, wait_s * 1000, tally)
     withheld = {v.split()[1]: n for v, n in sorted(tally.items()) if n and v.startswith("withhold")}
     journeys = {name: tally[name] for name in ("started", "converted", "candidates", "erased")}
@@ -375,13 +417,15 @@ def recompute(
 
 def main() -> None:
     """Read the command line, print the result as JSON."""
-    parser = argparse.ArgumentParser(description="Recompute the result of `optin replay taobao`.")
+    parser = argparse.ArgumentParser(description="Recompute the result of `optin replay`.")
     parser.add_argument("file", type=Path)
+    parser.add_argument("--shop", choices=("taobao", "otto"), default="taobao", help="whose log it is")
     parser.add_argument("--wait", type=int, default=3600, help="seconds from the last cart add to the due")
     parser.add_argument("--amplify", type=int, default=1, help="how many times each user counts")
     parser.add_argument("--seed", default="optin", help="seed of the simulated facts")
     given = parser.parse_args()
-    result = recompute(given.file, given.wait, given.amplify, given.seed)
+    shop = OTTO if given.shop == "otto" else TAOBAO
+    result = recompute(given.file, given.wait, given.amplify, given.seed, shop=shop)
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 

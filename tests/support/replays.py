@@ -18,7 +18,7 @@ from connectors.clickhouse.query import ask
 from connectors.errors import OptinError
 from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, read_state
 from tests.support.plain_reader import read
-from tests.support.recompute import recompute
+from tests.support.recompute import TAOBAO, Shop, recompute
 
 RUN_S_MAX: Final = 1_200
 SMALL_STEPS: Final = {
@@ -31,10 +31,15 @@ SMALL_STEPS: Final = {
 
 
 def replay(
-    log: Path, data: Path, servers: Servers, *options: str, env: Mapping[str, str] | None = None
+    log: Path,
+    data: Path,
+    servers: Servers,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    dataset: str = "taobao",
 ) -> bytes:
-    """What `optin replay taobao LOG --summary json` prints on stdout; fails with its stderr."""
-    command = [sys.executable, "-m", "processors.cli", "replay", "taobao", str(log), "--data", str(data)]
+    """What `optin replay DATASET LOG --summary json` prints on stdout; fails with its stderr."""
+    command = [sys.executable, "-m", "processors.cli", "replay", dataset, str(log), "--data", str(data)]
     done = subprocess.run(
         [*command, "--summary", "json", *options],
         env={**os.environ, **environment(servers), **(env or {})},
@@ -51,9 +56,9 @@ def environment(servers: Servers) -> dict[str, str]:
     return {KAFKA_ENV: servers.kafka_bootstrap, CLICKHOUSE_ENV: servers.clickhouse_url}
 
 
-def expected(log: Path, amplify: int = 1) -> dict[str, Any]:
+def expected(log: Path, amplify: int = 1, shop: Shop = TAOBAO) -> dict[str, Any]:
     """The summary that a replay of the log must print, computed by other means."""
-    other = recompute(log, 3600, amplify)
+    other = recompute(log, 3600, amplify, shop=shop)
     journeys = {name: other["journeys"][name] for name in ("started", "converted", "candidates", "open")}
     decisions = {name: other["decisions"][name] for name in ("send", "hold_out", "withhold")}
     return {

@@ -12,7 +12,8 @@ import pytest
 
 from connectors.datasets import taobao
 from connectors.datasets.hash_rule import SHARES, TICKETS, Person, choose
-from connectors.datasets.simulated_consent import Span, consent_of
+from connectors.datasets.recorded_log import AMPLIFY_MAX, BAD_LINES_KEPT_MAX
+from connectors.datasets.simulated_consent import CHINA, GERMANY, Home, Span, consent_of
 from connectors.errors import Misconfigured
 from ledger import facts as f
 from ledger.admission import rejection
@@ -106,7 +107,7 @@ class TestReading:
         """A large broken file gives a short report."""
         rows = _read(tmp_path, "x\n" * 500 + "1,2,3,pv,1511600000\n")
 
-        assert (rows.bad, len(rows.bad_lines)) == (500, taobao.BAD_LINES_KEPT_MAX)
+        assert (rows.bad, len(rows.bad_lines)) == (500, BAD_LINES_KEPT_MAX)
 
     @pytest.mark.parametrize("text", ["", "x\n", "a,b\nc,d\n"])
     def test_a_file_without_a_good_row_is_refused(self, tmp_path: Path, text: str) -> None:
@@ -181,7 +182,7 @@ class TestActivity:
         assert {who: what for who, what in named.items() if what} == {who: f"{who}-a" for who in seen}
         assert len(seen) < len(named)
 
-    @pytest.mark.parametrize("amplify", [0, -1, taobao.AMPLIFY_MAX + 1])
+    @pytest.mark.parametrize("amplify", [0, -1, AMPLIFY_MAX + 1])
     def test_an_absurd_amplification_is_refused(self, generated: taobao.Rows, amplify: int) -> None:
         """Bounds hold for both kinds of facts."""
         with pytest.raises(Misconfigured, match="amplify must be from 1"):
@@ -238,12 +239,19 @@ class TestSimulatedConsent:
 
     def test_another_seed_is_another_world(self) -> None:
         """The seed enters every draw."""
-        worlds = [[consent_of(seed, f"tb-{n}", "taobao", SPAN) for n in range(50)] for seed in ("a", "b")]
+        worlds = [
+            [consent_of(seed, f"tb-{n}", "taobao", SPAN, CHINA) for n in range(50)] for seed in ("a", "b")
+        ]
 
         assert worlds[0] != worlds[1]
 
-    def test_both_implementations_of_the_rule_make_the_same_facts(self) -> None:
-        """Code and recomputation agree on every simulated instant and kind of 1,500 subjects."""
+    @pytest.mark.parametrize(
+        ("home", "shop"), [(CHINA, recompute.TAOBAO), (GERMANY, recompute.OTTO)], ids=["taobao", "otto"]
+    )
+    def test_both_implementations_of_the_rule_make_the_same_facts(
+        self, home: Home, shop: recompute.Shop
+    ) -> None:
+        """Code and recomputation agree on every simulated instant, kind and place of 1,500 subjects."""
         kinds = {
             "InstallationSeen": "seen",
             "PermissionGranted": "permission",
@@ -264,14 +272,23 @@ class TestSimulatedConsent:
         }
         met = set()
         for number in range(1_500):
-            subject = f"tb-{number}"
-            ours = consent_of("optin", subject, "taobao", SPAN)
-            theirs = recompute.Person(subject, "optin", SPAN.first_ms, SPAN.last_ms).facts()
+            subject = f"{shop.prefix}-{number}"
+            ours = consent_of("optin", subject, "app", SPAN, home)
+            theirs = list(recompute.Person(subject, "optin", SPAN.first_ms, SPAN.last_ms, shop).facts())
             met |= {type(fact).__name__ for fact in ours}
 
             assert sorted((fact.occurred_at, kinds[type(fact).__name__]) for fact in ours) == sorted(
                 (event.at, event.kind) for event in theirs
             )
+            assert [
+                (fact.installation, fact.time_zone, fact.country)
+                for fact in ours
+                if isinstance(fact, f.InstallationSeen)
+            ] == [
+                (event.about["id"], event.about["zone"], event.about["country"])
+                for event in theirs
+                if event.kind == "seen"
+            ]
         assert met == set(kinds)
 
     def test_every_fact_is_admissible_and_says_that_it_is_simulated(self, generated: taobao.Rows) -> None:
