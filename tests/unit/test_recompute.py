@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from connectors.datasets import taobao
+from connectors.datasets import otto, taobao
 from ledger import definitions as d
 from ledger import facts as f
 from ledger.consent import token_id
@@ -28,7 +28,7 @@ from ledger.fold import fold
 from ledger.journeys import Setting, fire
 from ledger.subject import NEW, wake_at
 from ledger.time_zones import ZoneTable
-from tests.support import generated_log, recompute
+from tests.support import generated_log, generated_otto_log, recompute
 from tests.support.recompute import DAY, HOUR, MINUTE, Event
 
 NAME = "tb-4"
@@ -42,7 +42,11 @@ ZONES = (
     "Europe/Berlin",
     "America/New_York",
     "Pacific/Auckland",
+    "Europe/Busingen",
+    "Europe/London",
+    "Europe/Vienna",
 )
+COUNTRIES = {"CN": ("Asia/Shanghai", "Asia/Urumqi"), "DE": ("Europe/Berlin", "Europe/Busingen")}
 
 
 def at(local: str) -> int:
@@ -431,7 +435,7 @@ def _setting(wait_ms: int) -> Setting:
         holdout=d.Holdout(salt="cart_abandonment-2026", percent=10),
         attribution_ms=DAY,
     )
-    zones = ZoneTable({name: ZoneInfo(name) for name in ZONES}, {"CN": ZONES[:2]}, "test")
+    zones = ZoneTable({name: ZoneInfo(name) for name in ZONES}, COUNTRIES, "test")
     return Setting(d.in_force(policy, (journey,), {}), zones, 0, 0)
 
 
@@ -587,8 +591,32 @@ def test_core_and_recomputation_agree_on_a_whole_log(
     activity = list(taobao.facts(rows, amplify, seed))
 
     found = recompute.recompute(path, wait_s, amplify, seed)
-    tally = _core([*consent, *activity], wait_s * 1000)
 
+    _agree(found, consent, activity, wait_s)
+
+
+@pytest.mark.parametrize(("wait_s", "amplify"), [(3_600, 8), (20_000, 4)])
+def test_core_and_recomputation_agree_on_a_log_of_another_shop(
+    tmp_path: Path, wait_s: int, amplify: int
+) -> None:
+    """In another format, in another country, with orders of several items at once."""
+    path = tmp_path / "log.jsonl"
+    generated_otto_log.write(path)
+    rows = otto.read(path)
+    consent = list(otto.simulated_consent(rows, amplify))
+    activity = list(otto.facts(rows, amplify))
+
+    found = recompute.recompute(path, wait_s, amplify, shop=recompute.OTTO)
+
+    assert any(isinstance(fact, f.OrderPlaced) and len(fact.items) > 1 for fact in activity)
+    assert found["journeys"]["converted"] > 100
+    _agree(found, consent, activity, wait_s)
+
+
+def _agree(
+    found: dict[str, Any], consent: list[f.SubjectFact], activity: list[f.SubjectFact], wait_s: int
+) -> None:
+    tally = _core([*consent, *activity], wait_s * 1000)
     tokens = sum(isinstance(fact, f.TokenRegistered | f.TokenInvalidated) for fact in consent)
     assert found["facts"] == {
         "permissions": len(consent) - tokens,
