@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from connectors import child
-from connectors.datasets import taobao
+from connectors.datasets import otto, taobao
+from connectors.datasets.recorded_log import AMPLIFY_MAX, Dataset
 from connectors.errors import Misconfigured
 from processors import report
 from processors.bounded_run import INPUTS, BoundedRun, event_environment
@@ -31,22 +32,25 @@ def replay() -> None:
     """Replay a shop's recorded log through the whole path."""
 
 
+Data = Annotated[Path | None, typer.Option(help="Folder to keep everything in; a temporary one without it.")]
+Wait = Annotated[str, typer.Option(help="How long a cart is left alone (90s, 1h, 2d).")]
+Workers = Annotated[int, typer.Option(min=1, max=64, help="Workers of journeys and of delivery.")]
+Amplify = Annotated[
+    int, typer.Option(min=1, max=AMPLIFY_MAX, help="Copies of each user, each a person of its own.")
+]
+Summary = Annotated[str, typer.Option(help="table, or json: one object on stdout and nothing else there.")]
+
+
 @app.command("taobao")
 def replay_taobao(
     file: Annotated[
         Path, typer.Argument(help="CSV without header: user,item,category,pv|cart|fav|buy,unix seconds.")
     ],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder to keep everything in; a temporary one without it.")
-    ] = None,
-    wait: Annotated[str, typer.Option(help="How long a cart is left alone (90s, 1h, 2d).")] = "1h",
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Workers of journeys and of delivery.")] = 1,
-    amplify: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Copies of each user, each a person of its own.")
-    ] = 1,
-    summary: Annotated[
-        str, typer.Option(help="table, or json: one object on stdout and nothing else there.")
-    ] = "table",
+    data: Data = None,
+    wait: Wait = "1h",
+    workers: Workers = 1,
+    amplify: Amplify = 1,
+    summary: Summary = "table",
 ) -> None:
     """Replay a Taobao UserBehavior log: carts become journeys, decisions, pushes and metrics.
 
@@ -54,28 +58,61 @@ def replay_taobao(
     (docs/reference/simulated-facts.md) and marked in each fact's source. The result depends on the file,
     --wait and --amplify alone. Interrupted? Run the same command on the same --data folder again.
     """
+    _run(taobao.DATASET, file, data, wait, workers, amplify, summary)
+
+
+@app.command("otto")
+def replay_otto(
+    file: Annotated[
+        Path,
+        typer.Argument(help="JSON lines: a session, and its events of clicks, carts and orders each."),
+    ],
+    data: Data = None,
+    wait: Wait = "1h",
+    workers: Workers = 1,
+    amplify: Amplify = 1,
+    summary: Summary = "table",
+) -> None:
+    """Replay a log of OTTO's recommender data set: carts become journeys, decisions, pushes and metrics.
+
+    Permission, tokens and time zones are not in such a log; they are simulated by a documented rule
+    (docs/reference/simulated-facts.md) and marked in each fact's source. The result depends on the file,
+    --wait and --amplify alone. Interrupted? Run the same command on the same --data folder again.
+    """
+    _run(otto.DATASET, file, data, wait, workers, amplify, summary)
+
+
+def _run(
+    dataset: Dataset[Any], file: Path, data: Path | None, wait: str, workers: int, amplify: int, summary: str
+) -> None:
     if summary not in {"table", "json"}:
         raise Misconfigured(f"--summary is table or json, not {summary}")
     refuse_bad_wait(wait)
     if data is not None:
-        result = _replay(file, data, wait, workers, amplify)
+        result = _replay(dataset, file, data, wait, workers, amplify)
     else:
         with tempfile.TemporaryDirectory(prefix="optin-replay-") as folder:
-            result = _replay(file, Path(folder), wait, workers, amplify)
+            result = _replay(dataset, file, Path(folder), wait, workers, amplify)
     if summary == "json":
         typer.echo(json.dumps(result))
     else:
         _show(result)
 
 
-def _replay(file: Path, data: Path, wait: str, workers: int, amplify: int) -> dict[str, Any]:
+def _replay(
+    dataset: Dataset[Any], file: Path, data: Path, wait: str, workers: int, amplify: int
+) -> dict[str, Any]:
     with report.progress() as progress:
         progress(f"Reading {file}")
-        rows = taobao.read(file)
+        rows = dataset.read(file)
         if rows.bad:
             first = rows.bad_lines[0]
-            report.err.print(f"{rows.bad} bad lines left out; first: line {first.line}, {first.reason}")
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            report.err.print(
+                f"{rows.bad} bad {dataset.parts} left out; first: line {first.line}, {first.reason}",
+                markup=False,
+            )
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
         stage = _Stage(data, {"file": digest, "wait": wait, "amplify": amplify})
         definitions = data / "definitions"
         write_with_wait(definitions, wait)
@@ -93,8 +130,8 @@ def _replay(file: Path, data: Path, wait: str, workers: int, amplify: int) -> di
             else:
                 run.refuse_used_topics()
                 stage.enter("publishing", 0)
-                run.publish(taobao.simulated_consent(rows, amplify), "simulated consent")
-                run.publish(taobao.facts(rows, amplify), "activity")
+                run.publish(dataset.consent(rows, amplify), "simulated consent")
+                run.publish(dataset.activity(rows, amplify), "activity")
                 stage.enter("published", run.published)
             ends = run.record_ends(INPUTS)
             stack.start_roles()

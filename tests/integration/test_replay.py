@@ -1,6 +1,6 @@
 """A shop's log through the whole path gives what plain Python computes from it, whatever is killed meanwhile.
 
-The real log is used where OPTIN_TEST_DATA has it, and a generated one of the same format anyway.
+Real logs are used where OPTIN_TEST_DATA has them, and a generated one in the format of Taobao's anyway.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pytest
 from processors.stack import Servers, Stack
 from tests.support import generated_log
 from tests.support.plain_reader import decode, read
+from tests.support.recompute import OTTO
 from tests.support.replays import (
     SMALL_STEPS,
     Killer,
@@ -33,6 +34,7 @@ from tests.support.replays import (
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
 REAL = "taobao-userbehavior/UserBehavior.csv"
+REAL_OTTO = "otto-sample/train.jsonl"
 AMPLIFY = 100 if LONG else 3
 AGAIN_S = 120.0
 
@@ -52,12 +54,17 @@ def log(request: pytest.FixtureRequest, generated: Path) -> Path:
     """The log that a test asks for by `real` or `generated`; the generated one unless asked."""
     if getattr(request, "param", "generated") == "generated":
         return generated
+    return real_file(REAL)
+
+
+def real_file(name: str) -> Path:
+    """A file of the folder of real data; skips the test where it is not."""
     folder = os.environ.get("OPTIN_TEST_DATA")
     if not folder:
         pytest.skip("OPTIN_TEST_DATA is not set: CONTRIBUTING.md says where the real log comes from")
-    path = Path(folder) / REAL
+    path = Path(folder) / name
     if not path.exists():
-        pytest.skip(f"OPTIN_TEST_DATA has no {REAL}")
+        pytest.skip(f"OPTIN_TEST_DATA has no {name}")
     return path
 
 
@@ -78,6 +85,30 @@ def test_a_replay_gives_what_plain_python_computes(log: Path, tmp_path: Path, fr
     assert sum(wanted["deliveries"].values()) == wanted["decisions"]["send"] > 0
     verified = optin(fresh_stack, "verify")
     assert verified.endswith(" decisions checked, 0 objections\n"), verified
+
+
+def test_a_replay_of_ottos_sessions_gives_what_plain_python_computes(
+    tmp_path: Path, fresh_stack: Servers
+) -> None:
+    """Ten times the real sample: on stdout, on the topics and by kind, all is as counted elsewhere."""
+    log = real_file(REAL_OTTO)
+    wanted = expected(log, 10, OTTO)
+
+    printed = replay(log, tmp_path / "data", fresh_stack, "--amplify", "10", dataset="otto")
+
+    assert printed == as_printed(wanted)
+    assert asyncio.run(counted(fresh_stack.kafka_bootstrap)) == wanted
+    told = [
+        decode(record.value) for record in asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.activity"))
+    ]
+    assert Counter(fact[0] for fact in told if fact) == {
+        "ItemViewed": 8_000,
+        "CartUpdated": 520,
+        "OrderPlaced": 50,
+    }
+    assert sum(len(fact[1]["items"]) for fact in told if fact and fact[0] == "OrderPlaced") == 100
+    assert wanted["journeys"]["cart_abandonment"]["started"] == 210
+    assert wanted["decisions"]["send"] > 100
 
 
 @real_log_in_long

@@ -58,6 +58,9 @@ def test_a_command_teaches(words: tuple[str, ...], command: Command) -> None:
         (["replay", "taobao", "/nonexistent.csv"], "/nonexistent.csv can't be read"),
         (["replay", "taobao", __file__, "--wait", "soon"], "a duration is a whole number and a unit"),
         (["replay", "taobao", __file__, "--summary", "xml"], "--summary is table or json"),
+        (["replay", "otto", __file__], "holds no event of an OTTO log"),
+        (["replay", "otto", __file__, "--wait", "soon"], "a duration is a whole number and a unit"),
+        (["replay", "otto", __file__, "--summary", "xml"], "--summary is table or json"),
         (["worker", "painter"], "painter is no role; the roles are journeys, delivery, metrics"),
         (["worker", "journeys", "--log-level", "loud"], "--log-level is one of"),
         (["sql", "SELECT 1", "--format", "yaml"], "--format is one of table, json, csv"),
@@ -77,6 +80,18 @@ def test_a_wrong_call_is_answered_in_one_line(
     assert said in printed.err
     assert "Traceback" not in printed.err
     assert printed.out == ""
+
+
+def test_every_data_set_is_replayed_with_the_same_options() -> None:
+    """Whoever knows one `optin replay` knows all."""
+    options = {
+        words[1]: [(option.opts, option.default) for option in command.params if option.name != "file"]
+        for words, command in ALL
+        if words[0] == "replay"
+    }
+
+    assert set(options) == {"taobao", "otto"}
+    assert options["otto"] == options["taobao"]
 
 
 def test_a_missing_stack_says_how_to_get_one(
