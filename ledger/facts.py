@@ -350,6 +350,24 @@ class ItemStockChanged(ItemFact, frozen=True, kw_only=True):
     quantity: int | None = None
 
 
+# -- item changes ----------------------------------------------------------------------------------
+
+
+class WatchedItemChanged(SubjectFact, frozen=True, kw_only=True):
+    """An item that the subject watches changed; `price_rose` and `out_of_stock` take back what was told.
+
+    `version` counts the changes of the item; `changed_at` (ms) is when the item changed.
+    """
+
+    item: str
+    change: str
+    version: int
+    changed_at: int
+    price_minor: int | None = None
+    previous_minor: int | None = None
+    currency: str | None = None
+
+
 # -- decisions -------------------------------------------------------------------------------------
 
 
@@ -364,7 +382,12 @@ class JourneyStarted(SubjectFact, frozen=True, kw_only=True):
 
 
 class JourneyEnded(SubjectFact, frozen=True, kw_only=True):
-    """A journey instance ended: `converted`, `candidate`, `emptied`, `erased` or `evicted`."""
+    """A journey instance ended.
+
+    `converted`: its goal was reached. `completed`: all its steps were taken (`candidate`: those of a
+    journey of one push). `opted_out`, `erased`, `evicted`, `restarted` by another trigger, `emptied` of its
+    items, or `exited` for another reason that its definition gives.
+    """
 
     journey: str
     journey_version: str
@@ -412,6 +435,9 @@ class PushDecided(SubjectFact, frozen=True, kw_only=True):
     title: str | None = None
     body: str | None = None
     attribution_ms: int = 0
+    message: str | None = None
+    arm: str | None = None
+    item_version: int | None = None
 
 
 class StateEvicted(SubjectFact, frozen=True, kw_only=True):
@@ -530,6 +556,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     InstallationClaimed,
     ItemPriceChanged,
     ItemStockChanged,
+    WatchedItemChanged,
     JourneyStarted,
     JourneyEnded,
     PushDecided,

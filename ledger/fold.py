@@ -9,8 +9,9 @@ import msgspec
 from ledger import facts as f
 from ledger.consent import ACTIVITY
 from ledger.consent_fold import effective_time, fold_fact
-from ledger.journeys import Setting, Step, react, seen_active
+from ledger.journeys import hear, react, seen_active
 from ledger.room import evicted, tokens_lost
+from ledger.setting import Setting, Step
 from ledger.subject import Subject
 
 _ACTIVITY: Final = frozenset(ACTIVITY)
@@ -38,4 +39,6 @@ def fold(
         return subject, evicted(name, fact.app, "token", lost, fact.event_id, fact.installation, now)
     if isinstance(fact, f.InstallationSeen) and consent.erased_at is None:
         subject = seen_active(subject, fact.app, fact.installation, effective_time(fact, appended_ms))
+    if kind.__name__ in setting.definitions.moved_by or subject.instances:
+        return hear(subject, name, fact, now, setting)
     return subject, ()

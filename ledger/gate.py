@@ -1,8 +1,9 @@
 """The gate: may this candidate be sent now? A table of named checks, all run, all recorded.
 
 The verdict follows from the results: the first failed check of all but `quiet_hours` and `holdout` withholds;
-else a failed `holdout` holds out; else failed `quiet_hours` holds until they end; else send. Two things that
-are no checks come into it: a met goal withholds, and a candidate that can't be held any longer is withheld.
+else a failed `holdout` holds out; else failed `quiet_hours` holds until they end; else send. Four things that
+are no checks come into it: a met goal withholds, and so does another end of the flow; of several that were
+held one goes and the others are superseded; and a candidate that can't be held any longer is withheld.
 A "no" is a value. The gate sees nothing but its arguments, so a decision can be derived again.
 """
 
@@ -14,9 +15,9 @@ from datetime import tzinfo
 from functools import cached_property
 from typing import Final
 
-from ledger.definitions import Policy
 from ledger.facts import CheckResult
-from ledger.snapshot import InstallationView, Snapshot
+from ledger.policy import Cap, Policy
+from ledger.snapshot import ConsentView, InstallationView, Snapshot
 from ledger.subject import CONTACTS_MAX
 from ledger.time_zones import DAY_MS, ZoneTable, as_text, calendar_key, next_open, next_quiet
 
@@ -25,6 +26,12 @@ TRANSACTIONAL: Final = "transactional"
 
 GOAL_MET: Final = "goal_met"
 """Reason of a withheld re-decision: what the push asks for has happened while it was held."""
+
+LEFT: Final = "left"
+"""Reason of a withheld re-decision: the flow that it belongs to ended while it was held."""
+
+SUPERSEDED: Final = "superseded"
+"""Reason of a withheld re-decision: of several that were held over night another one goes."""
 
 EVICTED: Final = "evicted"
 """Reason of a withheld re-decision: the subject's row had no room to hold the candidate any longer."""
@@ -104,8 +111,14 @@ class Question:
             return limit
         return next_quiet(self.now, limit, *self.quiet_hours, self.zones)
 
+    @cached_property
+    def opted_in_since(self) -> int:
+        """Since when the person has allowed marketing: the earliest of what counts now; -1: nobody said."""
+        views = self.snapshot.consent.installations
+        return min((views[i].since for i in self.usable), default=-1)
+
     def sent_within(self, window: str) -> int:
-        """Marketing sends that count in `window`; with several zones, the zone with the most."""
+        """Sends of the category that count in `window`; with several zones, the zone with the most."""
         contacts = self.snapshot.contacts
         if window in ROLLING_MS:
             return sum(1 for at in contacts if at > self.now - ROLLING_MS[window])
@@ -138,8 +151,24 @@ def _erased(q: Question) -> tuple[bool, str]:
 def _suppressed(q: Question) -> tuple[bool, str]:
     if q.snapshot.category == TRANSACTIONAL:
         return _EXEMPT
-    active = [r for r, until in q.snapshot.consent.suppressions if until < 0 or q.now < until]
+    active = suppressions(q.snapshot.consent, q.policy, q.now)
     return not active, ", ".join(active)
+
+
+def suppressions(view: ConsentView, policy: Policy, now: int) -> list[str]:
+    """The reasons for which somebody must not be addressed at `now` (ms).
+
+    One without an end may have one by policy: a support system that forgets to close a ticket must not
+    silence a person for ever.
+    """
+    since = view.suppressed_since or (now,) * len(view.suppressions)
+    active = []
+    for (reason, until), at in zip(view.suppressions, since, strict=True):
+        longest = policy.suppression_ms.get(reason)
+        end = at + longest if until < 0 and longest is not None else until
+        if end < 0 or now < end:
+            active.append(reason)
+    return active
 
 
 def _unreadable_fact(q: Question) -> tuple[bool, str]:
@@ -191,7 +220,7 @@ def _frequency_policy(q: Question) -> tuple[bool, str]:
         # A slot that can't be kept must not be taken: caps stay exact.
         return False, f"no room for more than {CONTACTS_MAX} sends"
     counts = [(q.sent_within(cap.window), cap) for cap in q.policy.caps]
-    detail = ", ".join(f"{sent} of {cap.max_pushes} per {cap.window}" for sent, cap in counts)
+    detail = ", ".join(_of(sent, cap.max_pushes, cap.window) for sent, cap in counts)
     return all(sent < cap.max_pushes for sent, cap in counts), detail
 
 
@@ -203,7 +232,7 @@ def _frequency_choice(q: Question) -> tuple[bool, str]:
         return True, "no choice"
     max_pushes, window = choice
     sent = q.sent_within(window)
-    return sent < max_pushes, f"{sent} of {max_pushes} per {window}"
+    return sent < max_pushes, _of(sent, max_pushes, window)
 
 
 def _quiet_hours(q: Question) -> tuple[bool, str]:
@@ -212,6 +241,69 @@ def _quiet_hours(q: Question) -> tuple[bool, str]:
     if not q.zones or q.open_at is None:
         return False, "no common open time"
     return q.open_at <= q.now, "" if q.open_at <= q.now else f"until {as_text(q.open_at)}"
+
+
+def _category(q: Question) -> tuple[bool, str]:
+    """A message is transactional only where policy lists it; one of an older decision has no name."""
+    if q.snapshot.category != TRANSACTIONAL or not q.snapshot.message:
+        return True, ""
+    listed = q.snapshot.message in q.policy.transactional_messages
+    return listed, "" if listed else f"{q.snapshot.message} is not listed as transactional"
+
+
+def _text(q: Question) -> tuple[bool, str]:
+    missing = q.snapshot.text_missing
+    return not missing, f"{missing} is missing" if missing else ""
+
+
+def _stale(q: Question) -> tuple[bool, str]:
+    at, limit = q.snapshot.news_at, q.policy.item_news_ms
+    if at < 0 or not limit:
+        return True, ""
+    return q.now - at <= limit, f"it happened {as_text(at)}"
+
+
+def _recent_purchase(q: Question) -> tuple[bool, str]:
+    if q.snapshot.category == TRANSACTIONAL:
+        return _EXEMPT
+    at, rest = q.snapshot.last_order, q.policy.after_purchase_ms
+    if at < 0 or not rest:
+        return True, ""
+    return q.now - at >= rest, f"until {as_text(at + rest)}" if q.now - at < rest else ""
+
+
+def _ramp(q: Question) -> tuple[bool, str]:
+    """Somebody who said yes a short while ago gets less, until they open something."""
+    if q.snapshot.category == TRANSACTIONAL:
+        return _EXEMPT
+    ramp = q.policy.ramp
+    if ramp is None or q.snapshot.opens >= ramp.opens or q.now - q.opted_in_since >= ramp.for_ms:
+        return True, ""
+    sent = q.sent_within(ramp.window)
+    return sent < ramp.max_pushes, _of(sent, ramp.max_pushes, ramp.window)
+
+
+def _min_gap(q: Question) -> tuple[bool, str]:
+    if q.snapshot.category == TRANSACTIONAL:
+        return _EXEMPT
+    contacts, gap = q.snapshot.contacts, q.policy.min_gap_ms
+    if not contacts or not gap:
+        return True, ""
+    free_at = contacts[-1] + gap
+    return q.now >= free_at, f"until {as_text(free_at)}" if q.now < free_at else ""
+
+
+def _transactional_rate(q: Question) -> tuple[bool, str]:
+    """Marketing has its own caps; this one keeps a runaway backend from a person's phone."""
+    cap: Cap | None = q.policy.transactional_cap
+    if q.snapshot.category != TRANSACTIONAL or cap is None:
+        return True, ""
+    sent = q.sent_within(cap.window)
+    return sent < cap.max_pushes, _of(sent, cap.max_pushes, cap.window)
+
+
+def _of(sent: int, most: int, window: str) -> str:
+    return f"{sent} of {most} per {window}"
 
 
 def _holdout(q: Question) -> tuple[bool, str]:
@@ -224,19 +316,35 @@ CHECKS: dict[str, Check] = {
     "erased": _erased,
     "suppressed": _suppressed,
     "unreadable_fact": _unreadable_fact,
+    "category": _category,
     "permission": _permission,
     "token": _token,
     "topic": _topic,
     "paused": _paused,
     "unknown_time_zone": _unknown_time_zone,
+    "text": _text,
+    "stale": _stale,
+    "recent_purchase": _recent_purchase,
+    "ramp": _ramp,
     "frequency_policy": _frequency_policy,
     "frequency_choice": _frequency_choice,
+    "min_gap": _min_gap,
+    "transactional_rate": _transactional_rate,
     "quiet_hours": _quiet_hours,
     "holdout": _holdout,
 }
 """All checks, in the order in which the first failed one names the reason."""
 
-CHECKS_ADDED: Final = ("unreadable_fact",)
+CHECKS_ADDED: Final = (
+    "unreadable_fact",
+    "category",
+    "text",
+    "stale",
+    "recent_purchase",
+    "ramp",
+    "min_gap",
+    "transactional_rate",
+)
 """Checks that came after the first decisions were recorded, in the order in which they came: an older
 decision has none of the later ones, and can be derived again all the same (`verify`)."""
 
@@ -267,10 +375,14 @@ def decide(snapshot: Snapshot, policy: Policy, zone_table: ZoneTable, now: int) 
     withholding = [name for name in failed if name not in _NOT_WITHHOLDING]
     if snapshot.goal_met:
         return Decision("withhold", GOAL_MET, None, checks, ())
+    if snapshot.left_as:
+        return Decision("withhold", LEFT, None, checks, ())
     if withholding:
         return Decision("withhold", withholding[0], None, checks, ())
     if "holdout" in failed:
         return Decision("hold_out", None, None, checks, ())
+    if snapshot.superseded:
+        return Decision("withhold", SUPERSEDED, None, checks, ())
     if snapshot.evicted:
         return Decision("withhold", EVICTED, None, checks, ())
     if "quiet_hours" in failed:

@@ -13,9 +13,9 @@ from ledger import facts as f
 from ledger import versions
 from ledger.consent import EMPTY, Consent, installation_key, token_id
 from ledger.consent_fold import take_in
-from ledger.definitions import Policy
 from ledger.effective import UNLINKED, current_token, newest_token
-from ledger.gate import TRANSACTIONAL
+from ledger.gate import TRANSACTIONAL, suppressions
+from ledger.policy import Policy
 from ledger.snapshot import consent_view
 from ledger.unreadable import mark
 
@@ -79,7 +79,7 @@ def late_refusal(
     if view.erased:
         return "erased"
     transactional = decision.category == TRANSACTIONAL
-    if not transactional and any(until < 0 or now < until for _, until in view.suppressions):
+    if not transactional and suppressions(view, policy, now):
         return "suppressed"
     if not transactional and view.unreadable:
         return "unreadable_fact"

@@ -20,6 +20,8 @@ class InstallationView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     token_live: bool
     time_zone: str | None
     country: str | None
+    since: int = -1
+    """Since when the permission counts (ms); -1: nobody said."""
 
 
 class ConsentView(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -36,6 +38,8 @@ class ConsentView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     quiet: tuple[int, int] | None
     unreadable: int = 0
     """How many marks of unreadable records nobody settled."""
+    suppressed_since: tuple[int, ...] = ()
+    """Parallel to `suppressions`: when each was switched on."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -47,11 +51,23 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_active: tuple[int, ...]
     """Parallel to `consent.installations`; -1: never seen active."""
     contacts: tuple[int, ...]
-    """Instants of marketing sends within the longest window, oldest first."""
+    """Instants of sends of the category within the longest window, oldest first."""
     holdout: bool
     goal_met: bool
     evicted: bool = False
     """There is no room to hold it any longer: whatever does not stop it now does not let it pass, either."""
+    message: str = ""
+    left_as: str = ""
+    """The outcome by which its flow ended since, other than by the goal."""
+    superseded: bool = False
+    """Of several that were held, another one goes."""
+    text_missing: str = ""
+    """What its text speaks of and nobody said."""
+    opens: int = 0
+    """How many pushes the person opened so far."""
+    last_order: int = -1
+    news_at: int = -1
+    """When what it reports of an item happened; -1: it reports nothing."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -77,13 +93,15 @@ def consent_view(consent: Consent, app: str, topic: str) -> ConsentView:
             continue
         installation = consent.installations[key]
         token = current_token(installation)
+        word = effective(installation)
         views.append(
             InstallationView(
                 key,
-                effective(installation).permission,
+                word.permission,
                 token is not None and token.live,
                 installation.time_zone,
                 installation.country,
+                word.at,
             )
         )
     choice = consent.topics.get(topic)
@@ -103,6 +121,7 @@ def consent_view(consent: Consent, app: str, topic: str) -> ConsentView:
         else (consent.frequency.max_pushes, consent.frequency.window),
         quiet=None if consent.quiet is None else (consent.quiet.start_minute, consent.quiet.end_minute),
         unreadable=len(consent.unreadable),
+        suppressed_since=tuple(switch.at for _, switch in sorted(consent.suppressions.items()) if switch.on),
     )
 
 

@@ -12,9 +12,11 @@ import msgspec
 
 from ledger import versions
 from ledger.consent import EMPTY, Consent
+from ledger.profile import NOTHING, Profile
 
-STATE_VERSION: Final = 2
-"""2 added `Consent.unreadable`, and `linked_at` and `unlinked_at` of an installation."""
+STATE_VERSION: Final = 3
+"""2 added `Consent.unreadable`, and `linked_at` and `unlinked_at` of an installation; 3 what journeys of
+several steps take (`Instance.at` and what follows, the same of `Candidate`), the profile, and `entered`."""
 
 RECENT_IDS_MAX: Final = 16
 """Activity facts and orders of which a second copy is recognised, per subject."""
@@ -25,7 +27,12 @@ INSTANCES_MAX: Final = 16
 HELD_MAX: Final = 8
 """Open instances and held candidates; the oldest gives way and comes to a proper end, `evicted`."""
 BEGUN_MAX: Final = 32
-REMOVED_MAX: Final = 32
+REMOVED_MAX: Final = 64
+ENTERED_MAX: Final = 64
+"""Starts of journeys that are remembered for their cooldowns."""
+KEPT_MAX: Final = 8
+KEPT_LENGTH_MAX: Final = 256
+"""Fields of a trigger that an instance keeps, and how long a text among them may be."""
 ITEMS_MAX: Final = 100
 """Items of one instance; the oldest gives way (a cart of more is spoken of by its newest items)."""
 
@@ -40,10 +47,24 @@ class Instance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     due: int
     items: tuple[str, ...]
     holdout: bool
+    at: int = 0
+    """The step that it waits in."""
+    key: str = ""
+    kept: dict[str, str | int | float | bool] = {}
+    opted_in: bool = False
+    """Whether its marketing was welcome when it began."""
+    arm: str = ""
+    pushed: bool = False
+    """Whether it came to a push."""
+    since: int = -1
+    """When its latest trigger occurred."""
 
 
 class Candidate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A held candidate: decided again at `hold_until` as revision `revision` + 1."""
+    """A candidate that waits: decided at `hold_until` as revision `revision` + 1.
+
+    One of revision -1 was not decided on yet: it is gathered with others, to decide by priority.
+    """
 
     decision_id: str
     revision: int
@@ -57,6 +78,13 @@ class Candidate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     left: tuple[str, ...]
     """Items not ordered since."""
     holdout: bool
+    at: int = -1
+    """Its step; -1: the first push of its journey."""
+    kept: dict[str, str | int | float | bool] = {}
+    arm: str = ""
+    key: str = ""
+    ended_as: str = ""
+    """The outcome by which the flow it belongs to ended since."""
 
 
 class Contact(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -87,6 +115,9 @@ class Subject(msgspec.Struct, frozen=True, array_like=True, gc=False):
     removed: tuple[tuple[int, int], ...] = ()
     """(hash of a journey and an item, when a removal of that journey last took it out): an older trigger that
     arrives later is over."""
+    profile: Profile = NOTHING
+    entered: tuple[tuple[int, int], ...] = ()
+    """(hash of a journey, app and key, when an instance of it last began)."""
 
 
 NEW: Final = Subject()

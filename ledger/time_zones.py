@@ -132,3 +132,19 @@ def calendar_key(at: int, unit: str, zone: tzinfo) -> tuple[int, int]:
     if unit == "week":
         return day.isocalendar()[:2]
     return day.year, day.month
+
+
+def next_time_of_day(now: int, minute: int, weekdays: Sequence[int], zone: tzinfo) -> int:
+    """The first instant at or after `now` at which the clock of `zone` shows `minute` on one of `weekdays`.
+
+    A time that a change of the clock leaves out counts as the instant at which it would have been.
+    """
+    today = local(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    for days in range(9):
+        day = today + timedelta(days=days, minutes=minute)
+        if (today + timedelta(days=days)).weekday() not in weekdays:
+            continue
+        at = (day.replace(tzinfo=zone) - _EPOCH) // timedelta(milliseconds=1)
+        if at >= now:
+            return at
+    return now

@@ -9,8 +9,8 @@ import msgspec
 from ledger import facts as f
 from ledger.consent import EMPTY, installation_of
 from ledger.consent_fold import LedgerFact, follow
-from ledger.definitions import Policy
 from ledger.gate import CHECKS_ADDED, decide
+from ledger.policy import Policy
 from ledger.snapshot import ConsentView, consent_view, decode_snapshot
 from ledger.time_zones import ZoneTable
 
@@ -51,6 +51,10 @@ def objections(
         if entry[2] < limits[entry[1]]:
             consent = follow(consent, entry)
     recorded, derived = snapshot.consent, consent_view(consent, decision.app, decision.topic)
+    if all(one.since < 0 for one in recorded.installations):
+        derived = _as_before_since(derived)
+    if not recorded.suppressed_since:
+        derived = msgspec.structs.replace(derived, suppressed_since=())
     if not tokens_kept:
         recorded, derived = _without_tokens(recorded), _without_tokens(derived)
     if derived != recorded:
@@ -65,6 +69,12 @@ def _as_recorded(checks: tuple[f.CheckResult, ...]) -> Iterator[tuple[f.CheckRes
         later = CHECKS_ADDED[generation:]
         if all(check.passed for check in checks if check.name in later):
             yield tuple(check for check in checks if check.name not in later)
+
+
+def _as_before_since(view: ConsentView) -> ConsentView:
+    """The view as it was recorded before it told since when a permission counts."""
+    replace = msgspec.structs.replace
+    return replace(view, installations=tuple(replace(one, since=-1) for one in view.installations))
 
 
 def _without_tokens(view: ConsentView) -> ConsentView:

@@ -218,6 +218,7 @@ class _Watch:
 async def summarise(bootstrap: str, facts: int) -> dict[str, Any]:
     """Count what a run gave: `facts` published, journeys, final decisions, outcomes of pushes."""
     journeys: dict[str, Counter[str]] = {}
+    candidates: Counter[str] = Counter()
     decisions: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
@@ -228,10 +229,12 @@ async def summarise(bootstrap: str, facts: int) -> dict[str, Any]:
                     journeys.setdefault(name, Counter())["started"] += 1
                 case f.JourneyEnded(journey=name, outcome=outcome):
                     journeys.setdefault(name, Counter())[outcome] += 1
-                case f.PushDecided(verdict="withhold", reason=reason):
-                    reasons[reason or ""] += 1
-                case f.PushDecided(verdict=verdict):
-                    decisions[verdict] += 1
+                case f.PushDecided(journey=name, verdict=verdict, reason=reason, revision=revision):
+                    candidates[name] += revision == 0
+                    if verdict == "withhold":
+                        reasons[reason or ""] += 1
+                    else:
+                        decisions[verdict] += 1
                 case _:
                     pass
     async for records in read_topic(bootstrap, DELIVERIES):
@@ -242,7 +245,7 @@ async def summarise(bootstrap: str, facts: int) -> dict[str, Any]:
             name: {
                 "started": count["started"],
                 "converted": count["converted"],
-                "candidates": count["candidate"],
+                "candidates": candidates[name],
                 "open": 2 * count["started"] - count.total(),
             }
             for name, count in sorted(journeys.items())

@@ -13,6 +13,8 @@ from connectors.errors import Misconfigured
 from connectors.kafka.append import Appender
 from connectors.kafka.topics import partition_count
 from connectors.push.console import ConsoleSender
+from connectors.rules.cel import CelRules
+from connectors.rules.liquid import LiquidTexts
 from connectors.time_zones import zone_table
 from processors.agents import identity_linker as linking
 from processors.agents import intake, reach_rows, subject_rows
@@ -124,7 +126,14 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
     appender = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER)
     reappend = None if by_events else appender.append
     handler = SubjectHandler(
-        definitions, zone_table(), partitions, reappend, settings.bad_share_max, telemetry.meters
+        definitions,
+        zone_table(),
+        CelRules(),
+        LiquidTexts(),
+        partitions,
+        reappend,
+        settings.bad_share_max,
+        telemetry.meters,
     )
     consent_projector(worker.app, lane, handler)
     journey_runner(worker.app, lane, handler)

@@ -193,6 +193,9 @@ DECISION_FACTS: Final = (
     _field("part", NAME),
     _field("count", "UInt32", 0),
     _field("cause"),
+    _field("message", NAME),
+    _field("arm", NAME),
+    _optional("item_version", "Int64"),
 )
 
 DELIVERY_FACTS: Final = (

@@ -18,8 +18,8 @@ from connectors import codec
 from connectors.push.port import Outcome, Push, PushSender
 from ledger import facts as f
 from ledger.consent import installation_key
-from ledger.definitions import Policy
 from ledger.ids import derived, push_id
+from ledger.policy import Policy
 from ledger.reach import NOBODY, Reach, address, late_refusal
 from processors.agents import intake
 from processors.agents.intake import Accepted, Refused

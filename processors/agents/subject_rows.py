@@ -16,7 +16,8 @@ from ledger.admission import subject_of
 from ledger.consent_fold import refusal
 from ledger.definitions import Definitions
 from ledger.facts import PushDecided, SubjectFact
-from ledger.journeys import Setting
+from ledger.rules import Rules, Texts
+from ledger.setting import Setting
 from ledger.subject import NEW, Subject
 from ledger.time_zones import ZoneTable
 from ledger.unreadable import mark
@@ -59,6 +60,8 @@ class SubjectHandler:
         self,
         definitions: Definitions,
         zone_table: ZoneTable,
+        rules: Rules,
+        texts: Texts,
         partitions: int,
         reappend: Reappend | None = None,
         bad_share_max: float = 1.0,
@@ -66,10 +69,12 @@ class SubjectHandler:
     ) -> None:
         self._definitions = definitions
         self._zone_table = zone_table
+        self._rules = rules
+        self._texts = texts
         self._partitions = partitions
         self._reappend = reappend
         self._bad_share = BadShare(bad_share_max)
-        self._last_setting = Setting(definitions, zone_table, 0, 0)
+        self._last_setting = self._setting_at(0, 0)
         self._meters = meters
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
@@ -142,9 +147,13 @@ class SubjectHandler:
         permissions_next, tokens_next = transaction.next.get(PERMISSIONS, 0), transaction.next.get(TOKENS, 0)
         last = self._last_setting  # the same for all records of a chunk
         if (permissions_next, tokens_next) != (last.permissions_next, last.tokens_next):
-            last = Setting(self._definitions, self._zone_table, permissions_next, tokens_next)
-            self._last_setting = last
+            last = self._last_setting = self._setting_at(permissions_next, tokens_next)
         return last
+
+    def _setting_at(self, permissions_next: int, tokens_next: int) -> Setting:
+        return Setting(
+            self._definitions, self._zone_table, self._rules, self._texts, permissions_next, tokens_next
+        )
 
     def _misplaced(self, record: Any, transaction: Transaction) -> None:
         if self._reappend is None:

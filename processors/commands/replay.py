@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -17,7 +18,7 @@ from connectors.datasets.recorded_log import AMPLIFY_MAX, Dataset
 from connectors.errors import Misconfigured
 from processors import report
 from processors.bounded_run import INPUTS, BoundedRun, event_environment
-from processors.definitions import refuse_bad_wait, write_with_wait
+from processors.definitions import load, refuse_bad_wait, write_definitions
 from processors.prepare import migrate_tables, publish
 from processors.stack import Stack, refuse_running
 from processors.topic_names import DEAD_LETTERS, DECISIONS, DELIVERIES
@@ -33,7 +34,12 @@ def replay() -> None:
 
 
 Data = Annotated[Path | None, typer.Option(help="Folder to keep everything in; a temporary one without it.")]
-Wait = Annotated[str, typer.Option(help="How long a cart is left alone (90s, 1h, 2d).")]
+Wait = Annotated[
+    str | None, typer.Option(help="Another first wait in journeys that begin with one (90s, 1h, 2d).")
+]
+Definitions = Annotated[
+    Path | None, typer.Option(help="Folder with the definitions to replay by; the shipped ones without it.")
+]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Workers of journeys and of delivery.")]
 Amplify = Annotated[
     int, typer.Option(min=1, max=AMPLIFY_MAX, help="Copies of each user, each a person of its own.")
@@ -47,7 +53,8 @@ def replay_taobao(
         Path, typer.Argument(help="CSV without header: user,item,category,pv|cart|fav|buy,unix seconds.")
     ],
     data: Data = None,
-    wait: Wait = "1h",
+    definitions: Definitions = None,
+    wait: Wait = None,
     workers: Workers = 1,
     amplify: Amplify = 1,
     summary: Summary = "table",
@@ -56,9 +63,9 @@ def replay_taobao(
 
     Permission, tokens and time zones are not in such a log; they are simulated by a documented rule
     (docs/reference/simulated-facts.md) and marked in each fact's source. The result depends on the file,
-    --wait and --amplify alone. Interrupted? Run the same command on the same --data folder again.
+    the definitions, --wait and --amplify alone. Interrupted? Run the same command on the same --data folder.
     """
-    _run(taobao.DATASET, file, data, wait, workers, amplify, summary)
+    _run(taobao.DATASET, file, data, _Options(definitions, wait, workers, amplify), summary)
 
 
 @app.command("otto")
@@ -68,7 +75,8 @@ def replay_otto(
         typer.Argument(help="JSON lines: a session, and its events of clicks, carts and orders each."),
     ],
     data: Data = None,
-    wait: Wait = "1h",
+    definitions: Definitions = None,
+    wait: Wait = None,
     workers: Workers = 1,
     amplify: Amplify = 1,
     summary: Summary = "table",
@@ -77,31 +85,36 @@ def replay_otto(
 
     Permission, tokens and time zones are not in such a log; they are simulated by a documented rule
     (docs/reference/simulated-facts.md) and marked in each fact's source. The result depends on the file,
-    --wait and --amplify alone. Interrupted? Run the same command on the same --data folder again.
+    the definitions, --wait and --amplify alone. Interrupted? Run the same command on the same --data folder.
     """
-    _run(otto.DATASET, file, data, wait, workers, amplify, summary)
+    _run(otto.DATASET, file, data, _Options(definitions, wait, workers, amplify), summary)
 
 
-def _run(
-    dataset: Dataset[Any], file: Path, data: Path | None, wait: str, workers: int, amplify: int, summary: str
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    definitions: Path | None
+    wait: str | None
+    workers: int
+    amplify: int
+
+
+def _run(dataset: Dataset[Any], file: Path, data: Path | None, options: _Options, summary: str) -> None:
     if summary not in {"table", "json"}:
         raise Misconfigured(f"--summary is table or json, not {summary}")
-    refuse_bad_wait(wait)
+    if options.wait is not None:
+        refuse_bad_wait(options.wait)
     if data is not None:
-        result = _replay(dataset, file, data, wait, workers, amplify)
+        result = _replay(dataset, file, data, options)
     else:
         with tempfile.TemporaryDirectory(prefix="optin-replay-") as folder:
-            result = _replay(dataset, file, Path(folder), wait, workers, amplify)
+            result = _replay(dataset, file, Path(folder), options)
     if summary == "json":
         typer.echo(json.dumps(result))
     else:
         _show(result)
 
 
-def _replay(
-    dataset: Dataset[Any], file: Path, data: Path, wait: str, workers: int, amplify: int
-) -> dict[str, Any]:
+def _replay(dataset: Dataset[Any], file: Path, data: Path, options: _Options) -> dict[str, Any]:
     with report.progress() as progress:
         progress(f"Reading {file}")
         rows = dataset.read(file)
@@ -113,12 +126,16 @@ def _replay(
             )
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        stage = _Stage(data, {"file": digest, "wait": wait, "amplify": amplify})
         definitions = data / "definitions"
-        write_with_wait(definitions, wait)
+        shutil.rmtree(definitions, ignore_errors=True)
+        write_definitions(definitions, options.definitions, options.wait)
+        rules = load(definitions)
+        versions = {**rules.journey_versions, "policy": rules.policy_version}
+        stage = _Stage(data, {"file": digest, "definitions": versions, "amplify": options.amplify})
+        amplify = options.amplify
         stack = Stack(
             data,
-            roles={"journeys": workers, "delivery": workers, "metrics": 1},
+            roles={"journeys": options.workers, "delivery": options.workers, "metrics": 1},
             env=event_environment(definitions.resolve()),
             prepare=[migrate_tables, publish(definitions)],
             progress=progress,

@@ -12,7 +12,7 @@ from connectors.kafka.read import first_offset
 from connectors.kafka.topics import partition_count
 from connectors.time_zones import zone_table
 from ledger.consent_fold import LedgerFact
-from ledger.definitions import Policy
+from ledger.policy import Policy
 from ledger.verify import objections
 from processors import report
 from processors.attach import servers

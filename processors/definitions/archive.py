@@ -11,7 +11,7 @@ from ledger import definitions as core
 from processors.definitions.loader import load, shipped
 from processors.topic_names import DEFINITIONS
 
-Archive = dict[str, core.Journey | core.Policy]
+Archive = dict[str, core.Body]
 
 
 async def read_archive(bootstrap: str) -> Archive:

@@ -1,215 +1,310 @@
-"""Reads definitions from YAML and turns them into the core's values. Errors name file, field and remedy."""
+"""Reads a folder of definitions: checks every file, and turns them into the core's values.
+
+    policy.yaml  journeys/*.yaml  messages/*.yaml  audiences/*.yaml  campaigns/*.yaml
+
+Tests of journeys stand beside them as `journeys/NAME.test.yaml` (`processors/definitions/cases.py`).
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Final, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from connectors.errors import Misconfigured
 from ledger import definitions as core
-from ledger.consent import ACTIVITY
-from ledger.facts import FACTS
-from ledger.subject import CONTACTS_MAX
+from ledger.subject import KEPT_MAX
+from processors.definitions import models as m
+from processors.definitions.audiences import rule_of
+from processors.definitions.checks import check_journey, check_message, check_policy, check_rule
+from processors.definitions.compile import journey_of, message_of, policy_of
+from processors.definitions.problem import Problem, Wrong, one_of
+from processors.definitions.source import Source
 
-_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION: Final = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
-_CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
-_FACT_NAMES: Final = frozenset(fact.__name__ for fact in FACTS)
+FOLDERS: Final = ("audiences", "campaigns", "journeys", "messages")
+FILES_MAX: Final = 500
+SHOWN_MAX: Final = 20
+FIRST_WAIT: Final = re.compile(r"(?m)(^steps:\n  - \{step: [\w-]+, wait: )\w+(\})")
+TEST_ENDING: Final = ".test.yaml"
 
-
-def duration_ms(text: object) -> int:
-    """Read a duration: a whole number and one of ms, s, m, h, d. Raises ValueError."""
-    match = _DURATION.fullmatch(str(text))
-    if match is None:
-        raise ValueError("a duration is a whole number and a unit, such as 90s, 15m, 1h or 2d")
-    return int(match[1]) * _UNITS_MS[match[2]]
-
-
-def _minute(text: object) -> int:
-    match = _CLOCK.fullmatch(str(text))
-    if match is None:
-        raise ValueError('a time of day is written in quotes, such as "22:00"')
-    return int(match[1]) * 60 + int(match[2])
+Model = TypeVar("Model", m.Journey, m.Message, m.Audience, m.Campaign)
 
 
-def _fact(name: str) -> str:
-    if name not in _FACT_NAMES:
-        raise ValueError(f"{name} is no fact; the facts are listed in docs/reference/facts.md")
-    return name
+@dataclasses.dataclass(frozen=True, slots=True)
+class Examined:
+    """A folder as it was found. `definitions` is None where something is wrong."""
+
+    problems: tuple[Problem, ...]
+    policy: m.Policy | None
+    journeys: Mapping[str, m.Journey]
+    messages: Mapping[str, m.Message]
+    audiences: Mapping[str, m.Audience]
+    campaigns: Mapping[str, m.Campaign]
+    definitions: core.Definitions | None
 
 
-Duration = Annotated[int, BeforeValidator(duration_ms)]
-Minute = Annotated[int, BeforeValidator(_minute)]
-Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-FactName = Annotated[str, BeforeValidator(_fact)]
+def load(folder: Path, archive: Mapping[str, core.Body] | None = None) -> core.Definitions:
+    """The definitions of a folder; `archive` adds bodies cited before.
 
-
-class _Definition(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-_ACTIVITY: Final = {kind.__name__: kind for kind in ACTIVITY}
-
-
-class _Match(_Definition):
-    fact: FactName
-    items: str
-    where: dict[str, str] = {}
-
-    @model_validator(mode="after")
-    def _fits_the_fact(self) -> Self:
-        if self.fact not in _ACTIVITY:
-            raise ValueError(f"{self.fact} is no activity; journeys move by {', '.join(_ACTIVITY)}")
-        fields = _ACTIVITY[self.fact].__struct_fields__
-        holding = [name for name in ("item", "items") if name in fields]
-        if self.items not in holding:
-            raise ValueError(f"items: {self.fact} holds items in {' or '.join(holding) or 'no field'}")
-        unknown = sorted(set(self.where) - set(fields))
-        if unknown:
-            raise ValueError(f"where: {self.fact} has no field {', '.join(unknown)}")
-        return self
-
-
-class _Removal(_Match):
-    outcome: Literal["converted", "emptied"]
-
-
-class _Push(_Definition):
-    step: Word
-    category: Literal["marketing", "transactional"]
-    topic: Word
-    title: str = Field(max_length=200)
-    body: str = Field(max_length=1_000)
-
-
-class _Holdout(_Definition):
-    salt: str = Field(min_length=1)
-    percent: float = Field(ge=0, le=100)
-
-
-class _Journey(_Definition):
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
-    trigger: _Match
-    removals: tuple[_Removal, ...] = ()
-    wait: Duration
-    push: _Push
-    holdout: _Holdout
-    attribution: Duration
-
-    def to_core(self) -> core.Journey:
-        return core.Journey(
-            name=self.name,
-            trigger=core.Match(**self.trigger.model_dump()),
-            removals=tuple(core.Removal(**removal.model_dump()) for removal in self.removals),
-            wait_ms=self.wait,
-            push=core.Push(**self.push.model_dump()),
-            holdout=core.Holdout(**self.holdout.model_dump()),
-            attribution_ms=self.attribution,
-        )
-
-
-_Permission = Literal["authorized", "provisional", "ephemeral", "pre_granted"]
-_Window = Literal[
-    "rolling_day", "rolling_week", "rolling_month", "calendar_day", "calendar_week", "calendar_month"
-]
-
-
-class _Cap(_Definition):
-    max_pushes: int = Field(ge=0, le=CONTACTS_MAX)
-    window: _Window
-
-
-class _QuietHours(_Definition):
-    start: Minute = Field(alias="from")
-    end: Minute = Field(alias="to")
-
-
-class _Policy(_Definition):
-    name: str
-    marketing_permissions: tuple[_Permission, ...]
-    transactional_permissions: tuple[_Permission, ...]
-    caps: tuple[_Cap, ...]
-    quiet_hours: _QuietHours | None
-    zones_otherwise: tuple[str, ...] = ()
-    topics_on: tuple[Word, ...] = ()
-    send_within: Duration
-    lateness_max: Duration
-
-    def to_core(self) -> core.Policy:
-        hours = self.quiet_hours
-        return core.Policy(
-            name=self.name,
-            marketing_permissions=self.marketing_permissions,
-            transactional_permissions=self.transactional_permissions,
-            caps=tuple(core.Cap(**cap.model_dump()) for cap in self.caps),
-            quiet_hours=None
-            if hours is None
-            else core.QuietHours(start_minute=hours.start, end_minute=hours.end),
-            zones_otherwise=self.zones_otherwise,
-            topics_on=self.topics_on,
-            send_within_ms=self.send_within,
-            lateness_max_ms=self.lateness_max,
-        )
-
-
-Model = TypeVar("Model", bound=_Definition)
-
-
-def load(folder: Path, archive: Mapping[str, core.Journey | core.Policy] | None = None) -> core.Definitions:
-    """Read `policy.yaml` and `journeys/*.yaml` of a folder; `archive` adds bodies cited before.
-
-    Raises `Misconfigured`, which names the file, the field and what is expected there.
+    Raises `Misconfigured` with all that is wrong: file, line, what, and the remedy.
     """
-    policy = _read(folder / "policy.yaml", _Policy).to_core()
-    journeys = tuple(_read(path, _Journey).to_core() for path in sorted((folder / "journeys").glob("*.yaml")))
-    names = [journey.name for journey in journeys]
-    if len(set(names)) != len(names):
-        raise Misconfigured(f"{folder}: two journeys have one name; each name is a journey's identity")
-    return core.in_force(policy, journeys, archive or {})
+    found = examine(folder, archive)
+    if found.definitions is None:
+        shown = [str(problem) for problem in found.problems[:SHOWN_MAX]]
+        more = len(found.problems) - len(shown)
+        lines = [*shown, *([f"... and {more} more (optin definitions check {folder})"] if more else [])]
+        raise Misconfigured("\n".join([f"{folder} can't be put in force:", *lines]))
+    return found.definitions
 
 
-def shipped(archive: Mapping[str, core.Journey | core.Policy] | None = None) -> core.Definitions:
+def examine(folder: Path, archive: Mapping[str, core.Body] | None = None) -> Examined:
+    """Look at every file of a folder, and say everything that is wrong. Never raises for its content."""
+    problems: list[Problem] = list(_strangers(folder))
+    policy_source = Source(folder / "policy.yaml", folder)
+    policy = _parsed(policy_source, m.Policy, problems)
+    messages = _read(folder, "messages", m.Message, problems)
+    audiences = _read(folder, "audiences", m.Audience, problems)
+    journeys = _read(folder, "journeys", m.Journey, problems)
+    campaigns = _read(folder, "campaigns", m.Campaign, problems)
+    by_name = {name: message for name, (_, message) in messages.items()}
+    if policy is not None:
+        problems += check_policy(policy, policy_source, by_name)
+    for source, message in messages.values():
+        problems += check_message(message, source, policy)
+    known = {name: audience for name, (_, audience) in audiences.items()}
+    for source, audience in audiences.values():
+        problems += _check_audience(audience, source, known)
+    for source, journey in journeys.values():
+        problems += check_journey(journey, source, by_name)
+        problems += _check_citations(journey, source, known)
+    for source, campaign in campaigns.values():
+        problems += _check_campaign(campaign, source, known, by_name)
+    definitions = None
+    if policy is not None and not problems:
+        texts = {name: message_of(message) for name, message in by_name.items()}
+        compiled = []
+        for source, journey in journeys.values():
+            rule = None if journey.audience is None else rule_of(journey.audience, known)
+            body = journey_of(journey, texts, rule)
+            if len(body.kept) > KEPT_MAX:
+                what = f"later steps look at {len(body.kept)} fields of the trigger"
+                problems.append(source.at(("steps",), what, f"Let them look at {KEPT_MAX} at most"))
+            compiled.append(body)
+        if not problems:
+            definitions = core.in_force(policy_of(policy), tuple(compiled), archive or {})
+    return Examined(
+        problems=tuple(sorted(set(problems))),
+        policy=policy,
+        journeys={name: one for name, (_, one) in journeys.items()},
+        messages=by_name,
+        audiences=known,
+        campaigns={name: one for name, (_, one) in campaigns.items()},
+        definitions=definitions,
+    )
+
+
+def _strangers(folder: Path) -> Iterator[Problem]:
+    """Files that nobody would read, of which somebody may think that they count."""
+    if not folder.is_dir():
+        yield Problem(str(folder), 1, "there is no such folder", "Name the folder with policy.yaml in it")
+        return
+    for path in sorted(folder.rglob("*.y*ml"))[: 2 * FILES_MAX]:
+        place = path.relative_to(folder)
+        is_ours = place.as_posix() == "policy.yaml" or (
+            place.parent.as_posix() in FOLDERS and path.suffix == ".yaml"
+        )
+        if not is_ours:
+            where = ", ".join(f"{one}/" for one in FOLDERS)
+            yield Problem(
+                place.as_posix(),
+                1,
+                "nobody reads this file",
+                f"Move it to one of {where} as NAME.yaml, or remove it",
+            )
+
+
+def _read(
+    folder: Path, kind: str, model: type[Model], problems: list[Problem]
+) -> dict[str, tuple[Source, Model]]:
+    found: dict[str, tuple[Source, Model]] = {}
+    paths = sorted(path for path in (folder / kind).glob("*.yaml") if not path.name.endswith(TEST_ENDING))
+    if len(paths) > FILES_MAX:
+        problems.append(Problem(kind, 1, f"there are {len(paths)} files", f"Keep at most {FILES_MAX}"))
+    for path in paths[:FILES_MAX]:
+        source = Source(path, folder)
+        one = _parsed(source, model, problems)
+        if one is None:
+            continue
+        if one.name in found:
+            other = found[one.name][0].name
+            problems.append(
+                source.at(("name",), f"{other} has this name, too", "A name is an identity: choose another")
+            )
+        elif one.name != path.stem:
+            what = f"{one.name} stands in the file {path.name}"
+            problems.append(source.at(("name",), what, f"Call the file {one.name}.yaml"))
+        found.setdefault(one.name, (source, one))
+    return found
+
+
+Any_ = TypeVar("Any_", bound=m.Definition)
+
+
+def _parsed(source: Source, model: type[Any_], problems: list[Problem]) -> Any_ | None:
+    problems += source.problems
+    if source.problems and source.body is None:
+        return None
+    if not isinstance(source.body, dict):
+        problems.append(
+            source.at((), "it holds no fields", f"Write {', '.join(list(model.model_fields)[:3])} and so on")
+        )
+        return None
+    try:
+        return model.model_validate(source.body)
+    except ValidationError as error:
+        problems += [_told(source, dict(one), model) for one in error.errors()]
+        return None
+
+
+def _told(source: Source, error: dict[str, object], model: type[m.Definition]) -> Problem:
+    loc = tuple(part for part in error["loc"] if isinstance(part, str | int))  # type: ignore[attr-defined]
+    loc = tuple(part for part in loc if not (isinstance(part, str) and part.startswith("function-")))
+    if (
+        loc[:2] == ("trigger", 0)
+        and isinstance(source.body, dict)
+        and isinstance(source.body.get("trigger"), dict)
+    ):
+        loc = ("trigger", *loc[2:])
+    field = ".".join(str(part) for part in loc) or "the file"
+    inner = (error.get("ctx") or {}).get("error")  # type: ignore[attr-defined]
+    if isinstance(inner, Wrong):
+        return source.at(loc, f"{field}: {inner.what}", inner.remedy)
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        known = _fields_at(model, loc[:-1])
+        return source.at(loc, f"{field} is no field", one_of(str(loc[-1]), known))
+    if kind == "missing":
+        return source.at(loc[:-1], f"{field} is missing", f"Add {loc[-1]}")
+    message = str(error["msg"])
+    return source.at(loc, f"{field}: {message[:1].lower()}{message[1:]}", _remedies(str(kind), str(message)))
+
+
+def _remedies(kind: str, message: str) -> str:
+    if kind == "literal_error":
+        return "Write one of these words"
+    if kind == "string_pattern_mismatch":
+        return "Use small letters, digits and underscores, and begin with a letter"
+    if kind.startswith(("int", "float", "bool", "string", "tuple", "dict", "model")):
+        return f"Write what fits: {message.lower()}"
+    return "Bring it within these limits"
+
+
+def _fields_at(model: type[m.Definition], loc: tuple[str | int, ...]) -> set[str]:
+    """The fields that a part of a definition may have."""
+    found: object = model
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        fields = getattr(found, "model_fields", {})
+        field = fields.get(part) or next((f for f in fields.values() if f.alias == part), None)
+        if field is None:
+            return set()
+        found = _model_in(field.annotation)
+    fields = getattr(found, "model_fields", {})
+    return {field.alias or name for name, field in fields.items()}
+
+
+def _model_in(annotation: object) -> object:
+    if isinstance(annotation, type) and issubclass(annotation, m.Definition):
+        return annotation
+    for one in getattr(annotation, "__args__", ()):
+        found = _model_in(one)
+        if found is not None:
+            return found
+    return None
+
+
+def _check_audience(
+    audience: m.Audience, source: Source, known: Mapping[str, m.Audience]
+) -> Iterator[Problem]:
+    if audience.rule is None and not audience.inside and not audience.outside:
+        yield source.at((), "the audience says nothing of anybody", "Give it a rule, or inside or outside")
+    if audience.rule is not None:
+        yield from check_rule(source, ("rule",), audience.rule)
+    try:
+        rule_of(audience.name, known)
+    except Wrong as wrong:
+        loc = ("inside",) if audience.inside else ("outside",)
+        yield source.at(loc, wrong.what, wrong.remedy)
+
+
+def _check_citations(
+    journey: m.Journey, source: Source, audiences: Mapping[str, m.Audience]
+) -> Iterator[Problem]:
+    if journey.audience is not None and journey.audience not in audiences:
+        what = f"{journey.audience} is no audience"
+        yield source.at(("audience",), what, one_of(journey.audience, audiences))
+
+
+def _check_campaign(
+    campaign: m.Campaign,
+    source: Source,
+    audiences: Mapping[str, m.Audience],
+    messages: Mapping[str, m.Message],
+) -> Iterator[Problem]:
+    if campaign.audience not in audiences:
+        what = f"{campaign.audience} is no audience"
+        yield source.at(("audience",), what, one_of(campaign.audience, audiences))
+    message = messages.get(campaign.message)
+    if message is None:
+        yield source.at(
+            ("message",), f"there is no message {campaign.message}", one_of(campaign.message, messages)
+        )
+    elif "trigger." in message.title + message.body:
+        what = f"the message {campaign.message} speaks of a trigger, and a campaign has none"
+        yield source.at(("message",), what, "Let it speak of profile and attributes only")
+
+
+def shipped(archive: Mapping[str, core.Body] | None = None) -> core.Definitions:
     """The definitions that come with the package."""
-    with as_file(files(__package__)) as folder:
+    with shipped_folder() as folder:
         return load(folder, archive)
+
+
+def shipped_folder() -> contextlib.AbstractContextManager[Path]:
+    """The folder of the shipped definitions, for as long as it is entered."""
+    return as_file(files(__package__) / "shipped")
 
 
 def refuse_bad_wait(wait: str) -> None:
     """Raise `Misconfigured` for a wait that is no duration."""
     try:
-        duration_ms(wait)
-    except ValueError as error:
-        raise Misconfigured(f"--wait {wait}: {error}") from error
+        m.duration_ms(wait)
+    except Wrong as wrong:
+        raise Misconfigured(f"--wait: {wrong.what}. {wrong.remedy}.") from wrong
 
 
-def write_with_wait(folder: Path, wait: str) -> None:
-    """Copy the shipped definitions to `folder`, with another wait in every journey; see `refuse_bad_wait`."""
+def write_definitions(folder: Path, source: Path | None = None, wait: str | None = None) -> None:
+    """Copy definitions (the shipped ones, or those of `source`) to `folder`, which takes no others in.
+
+    With `wait` the first step of each journey that begins with a wait waits so long; see `refuse_bad_wait`.
+    Raises `Misconfigured` if `source` is no folder.
+    """
+    if source is not None and not source.is_dir():
+        raise Misconfigured(f"{source} is no folder; name one with policy.yaml and journeys/ in it")
+    with shipped_folder() if source is None else contextlib.nullcontext(source) as given:
+        shutil.copytree(given, folder, dirs_exist_ok=True)
+    if wait is None:
+        return
     refuse_bad_wait(wait)
-    with as_file(files(__package__)) as source:
-        (folder / "journeys").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / "policy.yaml", folder / "policy.yaml")
-        for path in (source / "journeys").glob("*.yaml"):
-            text = re.sub(r"(?m)^wait: .*$", f"wait: {wait}", path.read_text())
-            (folder / "journeys" / path.name).write_text(text)
-
-
-def _read(path: Path, model: type[Model]) -> Model:
-    try:
-        body: Any = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise Misconfigured(f"{path}: no such file; a definitions folder needs it") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{path}: not YAML: {error}") from error
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise Misconfigured(f"{path}: {field}: {first['msg']}") from error
+    for path in (folder / "journeys").glob("*.yaml"):
+        if not path.name.endswith(TEST_ENDING):
+            text = FIRST_WAIT.sub(rf"\g<1>{wait}\g<2>", path.read_text("utf-8"), count=1)
+            path.write_text(text, encoding="utf-8")

@@ -20,8 +20,9 @@ KINDS: Final = (
     "schemas/examples/*/v*.json",
     "schemas/topics.yaml",
     "connectors/clickhouse/migrations/*.sql",
-    "processors/definitions/*.yaml",
-    "processors/definitions/journeys/*.yaml",
+    "processors/definitions/shipped/*.yaml",
+    "processors/definitions/shipped/journeys/*.yaml",
+    "processors/definitions/shipped/messages/*.yaml",
     "*/py.typed",
 )
 """What the program reads at run time besides modules; each pattern has to match something."""

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from ledger import facts as f
 from ledger.consent_fold import effective_time
-from ledger.definitions import Cap, Policy
 from ledger.fold import fold
-from ledger.journeys import Setting, fire
+from ledger.journeys import fire
+from ledger.policy import Cap, Policy
+from ledger.setting import Setting
 from ledger.subject import NEW, RECENT_IDS_MAX, Subject, decode, encode, wake_at, wake_at_encoded
 from ledger.verify import LedgerFact, objections
 from tests.support.fact_strategies import CONSENT_FACTS, Dated
@@ -127,7 +128,7 @@ def test_every_candidate_gets_one_final_decision(facts: list[Dated], rules: Poli
 
     started = [one.instance for one in life.said if isinstance(one, f.JourneyStarted)]
     ended = [one for one in life.said if isinstance(one, f.JourneyEnded)]
-    candidates = {one.instance for one in ended if one.outcome == "candidate"}
+    candidates = {one.instance for one in ended if one.outcome == "completed"}
     assert sorted(started) == sorted(one.instance for one in ended)
     by_instance: dict[str, list[f.PushDecided]] = {}
     for decision in life.decisions:

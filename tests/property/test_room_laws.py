@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from ledger import consent, consent_fold, gate, journeys, room, unreadable
 from ledger import facts as f
 from ledger.consent_fold import refusal
-from ledger.definitions import Cap, QuietHours
+from ledger.journey import Match
+from ledger.policy import Cap, QuietHours
 from ledger.subject import Subject, decode, encode
 from tests.property.test_journey_laws import Life
 from tests.support.fact_strategies import CONSENT_FACTS, Dated
-from tests.support.given import HOUR, MINUTE, NOON, changed, fact, journey, policy, setting
+from tests.support.given import HOUR, MINUTE, NOON, RECEIPT, changed, fact, journey, message, policy, setting
 
 SMALL = 3
 """The same code with bounds that are reached often."""
@@ -117,8 +118,8 @@ def reachable(app: str) -> list[Dated]:
 @given(lives(), st.sampled_from(["marketing", "transactional"]), BAD)
 def test_no_collection_outgrows_its_bound(facts: list[Dated], category: str, bad: list[int]) -> None:
     """After every fact and every due step; and the row survives its encoding."""
-    push = changed(journey().push, category=category)
-    life = Life(setting(policy(caps=(), quiet_hours=SOON), journey(push=push, wait_ms=20 * MINUTE)))
+    said = message(category=category) if category == "marketing" else RECEIPT
+    life = Life(setting(policy(caps=(), quiet_hours=SOON), journey(said=said, wait_ms=20 * MINUTE)))
     life.live([one for app in range(SMALL) for one in reachable(f"app{app}")])
     for number, dated in enumerate(facts):
         if refusal(life.subject.consent, dated[0]) is None:
@@ -169,8 +170,8 @@ def test_caps_are_never_exceeded_by_an_overflow(moments: list[tuple[int, bool]],
         journey(
             name="receipt",
             wait_ms=MINUTE,
-            trigger=changed(journey().trigger, fact="ItemSaved", where={}),
-            push=changed(journey().push, category="transactional"),
+            triggers=(Match(fact="ItemSaved", items="item"),),
+            said=RECEIPT,
         ),
     ]
     life = Life(setting(rules, *kinds)).live(reachable("shop"))

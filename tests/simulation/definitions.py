@@ -6,12 +6,14 @@ from functools import lru_cache
 from typing import Final
 
 from ledger import definitions as d
+from ledger import journey as j
+from ledger import policy as p
 from tests.simulation.scenario import Scenario
 from tests.simulation.stories import TOPIC
-from tests.support.given import DAY, journey, policy
+from tests.support.given import DAY, RECEIPT, journey, policy
 
 CAPS: Final = {"rolling_day": 2, "rolling_week": 5}
-QUIET: Final = d.QuietHours(start_minute=22 * 60, end_minute=8 * 60)
+QUIET: Final = p.QuietHours(start_minute=22 * 60, end_minute=8 * 60)
 LATENESS_MS: Final = 10 * DAY
 """Longer than any clock is wrong: every cart begins a journey."""
 
@@ -24,7 +26,7 @@ def definitions_of(scenario: Scenario) -> d.Definitions:
 @lru_cache(64)
 def _definitions(wait_s: float, quiet: bool) -> d.Definitions:
     rules = policy(
-        caps=tuple(d.Cap(max_pushes=most, window=window) for window, most in CAPS.items()),
+        caps=tuple(p.Cap(max_pushes=most, window=window) for window, most in CAPS.items()),
         quiet_hours=QUIET if quiet else None,
         zones_otherwise=("UTC",),
         topics_on=(TOPIC,),
@@ -33,10 +35,10 @@ def _definitions(wait_s: float, quiet: bool) -> d.Definitions:
     wait_ms = int(wait_s * 1000)
     saved = journey(
         name="saved",
-        trigger=d.Match(fact="ItemSaved", items="item"),
-        removals=(),
+        triggers=(j.Match(fact="ItemSaved", items="item"),),
+        exits=(),
         wait_ms=wait_ms // 2,
-        push=d.Push(step="confirmation", category="transactional", topic="service", title="T", body="B"),
+        said=RECEIPT,
     )
-    cart = journey(wait_ms=wait_ms, holdout=d.Holdout(salt="simulation", percent=5))
+    cart = journey(wait_ms=wait_ms, holdout=j.Holdout(salt="simulation", percent=5))
     return d.in_force(rules, (cart, saved), {})

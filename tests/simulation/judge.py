@@ -136,7 +136,7 @@ class Decisions:
             outcomes = self._ended[instance]
             if len(outcomes) != 1 or instance not in self.started:
                 found.append(f"instance {instance} ended {len(outcomes)} times")
-            elif decided[instance] != (outcomes[0] == "candidate"):
+            elif decided[instance] != (outcomes[0] == "completed"):
                 found.append(f"instance {instance} ended {outcomes[0]} with {decided[instance]} candidates")
         for decision, chain in self.chains.items():
             if [d["revision"] for d in chain] != list(range(len(chain))):

@@ -15,6 +15,8 @@ from unittest import mock
 
 from faust.types import TP
 
+from connectors.rules.cel import CelRules
+from connectors.rules.liquid import LiquidTexts
 from processors import wiring
 from processors.agents import identity_linker as linking
 from processors.agents import intake, push_sender, reach_rows, subject_rows
@@ -93,7 +95,9 @@ class Worker:
         lane = self._lane("subjects", JOURNEYS_CHANGELOG, subject_rows.ROWS)
         appender = Reappender(self._wire, intake.FIRST_APPENDED_HEADER)
         reappend = None if scenario.by_events else appender.append
-        handler = SubjectHandler(definitions_of(scenario), ZONES, scenario.partitions, reappend)
+        handler = SubjectHandler(
+            definitions_of(scenario), ZONES, CelRules(), LiquidTexts(), scenario.partitions, reappend
+        )
         consent_projector(self.app, lane, handler)
         journey_runner(self.app, lane, handler)
         if not scenario.by_events:

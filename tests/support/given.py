@@ -7,10 +7,14 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from connectors.rules.cel import CelRules
+from connectors.rules.liquid import LiquidTexts
 from connectors.time_zones import zone_table
 from ledger import definitions as d
 from ledger import facts as f
-from ledger.journeys import Setting
+from ledger import journey as j
+from ledger import policy as p
+from ledger.setting import Setting
 from ledger.snapshot import ConsentView, InstallationView, Snapshot
 
 SECOND: Final = 1_000
@@ -58,45 +62,63 @@ def decision(**changes: Any) -> f.PushDecided:
     return fact(f.PushDecided, **{**known, **changes})
 
 
-def policy(**changes: Any) -> d.Policy:
+def policy(**changes: Any) -> p.Policy:
     """Two pushes a day, silence from 22 to 8, marketing to those who said yes."""
     known: dict[str, Any] = {
         "name": "test",
         "marketing_permissions": ("authorized", "provisional"),
         "transactional_permissions": ("authorized", "provisional", "ephemeral", "pre_granted"),
-        "caps": (d.Cap(max_pushes=2, window="rolling_day"),),
-        "quiet_hours": d.QuietHours(start_minute=22 * 60, end_minute=8 * 60),
+        "caps": (p.Cap(max_pushes=2, window="rolling_day"),),
+        "quiet_hours": p.QuietHours(start_minute=22 * 60, end_minute=8 * 60),
         "topics_on": ("carts",),
         "send_within_ms": 15 * MINUTE,
         "lateness_max_ms": DAY,
+        "transactional_messages": ("receipt",),
     }
-    return d.Policy(**{**known, **changes})
+    return p.Policy(**{**known, **changes})
 
 
-def journey(**changes: Any) -> d.Journey:
-    """Cart abandonment after an hour, without a holdout."""
+def message(**changes: Any) -> j.Message:
+    """A reminder of a cart."""
+    known: dict[str, Any] = {
+        "name": "reminder",
+        "category": "marketing",
+        "topic": "carts",
+        "title": "T",
+        "body": "B",
+    }
+    return j.Message(**{**known, **changes})
+
+
+RECEIPT: Final = message(name="receipt", category="transactional", topic="service")
+
+
+def journey(wait_ms: int = HOUR, said: j.Message | None = None, **changes: Any) -> j.Journey:
+    """Cart abandonment: one push after the wait, without a holdout."""
     known: dict[str, Any] = {
         "name": "cart",
-        "trigger": d.Match(fact="CartUpdated", items="item", where={"change": "added"}),
-        "removals": (
-            d.Removal(fact="OrderPlaced", items="items", outcome="converted"),
-            d.Removal(fact="CartUpdated", items="item", where={"change": "removed"}, outcome="emptied"),
+        "triggers": (j.Match(fact="CartUpdated", items="item", where={"change": "added"}),),
+        "exits": (
+            j.Exit(fact="OrderPlaced", items="items", outcome="converted"),
+            j.Exit(fact="CartUpdated", items="item", where={"change": "removed"}, outcome="emptied"),
         ),
-        "wait_ms": HOUR,
-        "push": d.Push(step="reminder", category="marketing", topic="carts", title="T", body="B"),
-        "holdout": d.Holdout(salt="s", percent=0),
+        "steps": (j.Wait(step="wait", for_ms=wait_ms), j.Push(step="reminder", message=said or message())),
+        "opt_out_ends": False,
+        "holdout": j.Holdout(salt="s", percent=0),
         "attribution_ms": DAY,
     }
-    return d.Journey(**{**known, **changes})
+    return j.Journey(**{**known, **changes})
 
 
-def setting(rules: d.Policy | None = None, *journeys: d.Journey, **changes: Any) -> Setting:
+def setting(rules: p.Policy | None = None, *journeys: j.Journey, **changes: Any) -> Setting:
     """Definitions in force; offsets 0 unless told otherwise."""
     definitions = d.in_force(rules or policy(), journeys or (journey(),), {})
     return Setting(
         **{
             "definitions": definitions,
             "zone_table": ZONES,
+            "rules": CelRules(),
+            "texts": LiquidTexts(),
             "permissions_next": 0,
             "tokens_next": 0,
             **changes,

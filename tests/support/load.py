@@ -30,20 +30,24 @@ marketing_permissions: [authorized, provisional]
 transactional_permissions: [authorized, provisional, ephemeral, pre_granted]
 caps:
   - {max_pushes: 3, window: rolling_day}
-quiet_hours: {from: "00:00", to: "00:00"}
+quiet_hours: null
 zones_otherwise: [UTC]
-topics_on: [cart_reminders]
+topics: {cart_reminders: on}
 send_within: 15m
 lateness_max: 24h
 """
 """Nobody is held until tomorrow, or the test would have to wait for it."""
 
 
-def definitions(folder: Path, wait: str = "2s") -> Path:
-    """Write a policy without quiet hours and the shipped journey with a short wait."""
-    from processors.definitions import write_with_wait
+ONE_PUSH: Final = Path(__file__).parent / "one_push"
+"""The journey and the policy of docs/reference/journey-rule.md."""
 
-    write_with_wait(folder, wait)
+
+def definitions(folder: Path, wait: str = "2s") -> Path:
+    """Write a policy without quiet hours and a journey of one push with a short wait."""
+    from processors.definitions import write_definitions
+
+    write_definitions(folder, ONE_PUSH, wait)
     (folder / "policy.yaml").write_text(POLICY)
     return folder
 

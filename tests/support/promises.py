@@ -117,7 +117,7 @@ def not_adding_up(topics: Topics) -> list[str]:
     candidates = Counter(
         said.fields["instance"]
         for said in topics["decisions"]
-        if said.name == "JourneyEnded" and said.fields["outcome"] == "candidate"
+        if said.name == "JourneyEnded" and said.fields["outcome"] == "completed"
     )
     last: dict[str, Said] = {}
     finals: Counter[str] = Counter()

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from connectors.clickhouse.query import ask
 from connectors.errors import OptinError
 from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, read_state
+from tests.support.load import ONE_PUSH
 from tests.support.plain_reader import read
 from tests.support.recompute import TAOBAO, Shop, recompute
 
@@ -40,6 +41,7 @@ def replay(
 ) -> bytes:
     """What `optin replay DATASET LOG --summary json` prints on stdout; fails with its stderr."""
     command = [sys.executable, "-m", "processors.cli", "replay", dataset, str(log), "--data", str(data)]
+    command += ["--definitions", str(ONE_PUSH)]
     done = subprocess.run(
         [*command, "--summary", "json", *options],
         env={**os.environ, **environment(servers), **(env or {})},

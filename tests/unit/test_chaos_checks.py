@@ -36,7 +36,7 @@ def decided(number: int, verdict: str = "send", *, at: int = 0, subject: str = "
 
 def ended(number: int) -> Said:
     """The end of a journey instance in a candidate."""
-    return Said("JourneyEnded", {"instance": f"i{number}", "outcome": "candidate"})
+    return Said("JourneyEnded", {"instance": f"i{number}", "outcome": "completed"})
 
 
 def delivered(name: str, number: int) -> Said:

@@ -1,83 +1,27 @@
-"""Definitions in YAML: what is wrong with one is said by file, field and remedy, before anything runs."""
+"""Definitions in YAML: what is wrong with one is said by file, line and remedy, before anything runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from connectors.errors import Misconfigured
-from ledger.definitions import Holdout, canonical, parse, version_of
-from processors.definitions import load, shipped, write_with_wait
-from tests.support.given import HOUR, MINUTE, journey, policy
+from ledger.definitions import canonical, parse, version_of
+from ledger.journey import Holdout, Wait
+from processors.definitions import load, shipped, write_definitions
+from tests.support.given import SECOND, journey, policy
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A copy of the shipped definitions."""
-    write_with_wait(tmp_path, "1h")
-    return tmp_path
-
-
-def test_the_shipped_definitions_are_read(folder: Path) -> None:
+def test_the_shipped_definitions_are_read(tmp_path: Path) -> None:
     """From the package and from a folder alike; another wait is another version."""
     definitions = shipped()
+    write_definitions(tmp_path / "same")
+    write_definitions(tmp_path / "other", wait="90s")
+    same, other = load(tmp_path / "same"), load(tmp_path / "other")
+    cart = next(one for one in other.journeys if one.name == "cart_abandonment")
 
-    assert load(folder) == definitions
-    assert [one.name for one in definitions.journeys] == ["cart_abandonment"]
-    assert definitions.journeys[0].wait_ms == HOUR
-    write_with_wait(folder, "90s")
-    assert load(folder).journeys[0].wait_ms == 1.5 * MINUTE
-    assert load(folder).journey_versions != definitions.journey_versions
-    assert load(folder).policy_version == definitions.policy_version
-
-
-BROKEN = {
-    "wait: 1h -> wait: soon": "a duration is a whole number and a unit",
-    "items: item} -> items: items}": "CartUpdated holds items in item",
-    "where: {change: added} -> where: {chnge: added}": "CartUpdated has no field chnge",
-    "fact: CartUpdated, where: {change: added} -> fact: PermissionDenied": "PermissionDenied is no activity",
-    "fact: CartUpdated, where: {change: added} -> fact: CartUpdate": "CartUpdate is no fact",
-    "topic: cart_reminders -> topic: Cart reminders": "push.topic",
-    "category: marketing -> category: urgent": "push.category",
-    "percent: 10 -> percent: 110": "holdout.percent",
-    "name: cart_abandonment -> name: Cart": "name",
-    "attribution: 24h -> attributoin: 24h": "attribution",
-}
-
-
-@pytest.mark.parametrize("change", BROKEN)
-def test_a_broken_journey_is_refused(change: str, folder: Path) -> None:
-    """The file and the field are named; a worker never meets such a journey."""
-    old, new = change.split(" -> ")
-    path = folder / "journeys" / "cart_abandonment.yaml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-
-    with pytest.raises(Misconfigured) as refused:
-        load(folder)
-
-    assert "cart_abandonment.yaml" in str(refused.value)
-    assert BROKEN[change] in str(refused.value)
-
-
-def test_bytes_that_are_no_text_are_refused(folder: Path) -> None:
-    """Like any other file that is not YAML."""
-    (folder / "policy.yaml").write_bytes(b"name: \xff\xfe")
-
-    with pytest.raises(Misconfigured, match=r"policy\.yaml: not YAML"):
-        load(folder)
-
-
-def test_two_journeys_of_one_name_are_refused(folder: Path) -> None:
-    """A name is a journey's identity."""
-    (folder / "journeys" / "copy.yaml").write_text(
-        (folder / "journeys" / "cart_abandonment.yaml").read_text()
-    )
-
-    with pytest.raises(Misconfigured, match="two journeys have one name"):
-        load(folder)
+    assert (same.journeys, same.policy) == (definitions.journeys, definitions.policy)
+    assert cart.steps[0] == Wait(step="pause", for_ms=90 * SECOND)
+    assert other.journey_versions["cart_abandonment"] != definitions.journey_versions["cart_abandonment"]
+    assert other.policy_version == definitions.policy_version
 
 
 def test_a_body_is_named_by_its_content() -> None:

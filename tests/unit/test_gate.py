@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ledger.definitions import Cap
 from ledger.gate import CHECKS, decide
+from ledger.policy import Cap
 from ledger.snapshot import Snapshot
 from tests.support.given import (
     DAY,

@@ -8,9 +8,11 @@ import pytest
 
 from ledger import facts as f
 from ledger.attribution import opened, ordered
-from ledger.definitions import Holdout, Match, held_out
+from ledger.definitions import held_out
 from ledger.ids import push_id
-from ledger.journeys import UnknownDefinition, fire
+from ledger.journey import Holdout, Match
+from ledger.journeys import fire
+from ledger.setting import UnknownDefinition
 from ledger.subject import Contact, Subject, wake_at
 from ledger.unreadable import mark
 from tests.property.test_journey_laws import Life
@@ -84,7 +86,7 @@ class TestTheInstance:
 
     def test_what_one_journey_lets_go_may_begin_another(self) -> None:
         """A wish that arrives after the same item left the cart is no old add of the cart's journey."""
-        wishes = journey(name="wishes", trigger=Match(fact="ItemSaved", items="item"), removals=())
+        wishes = journey(name="wishes", triggers=(Match(fact="ItemSaved", items="item"),), exits=())
         life = Life(setting(None, journey(), wishes)).live([(one, one.occurred_at) for one in reachable()])
         away = fact(f.CartUpdated, NOON + 1, item="boots", change="removed")
         late_wish = fact(f.ItemSaved, NOON, item="boots")
@@ -109,7 +111,7 @@ class TestTheInstance:
         """One candidate each."""
         life = live(added(NOON), added(NOON + 2 * HOUR))
 
-        assert ends(life) == ["candidate", "candidate"]
+        assert ends(life) == ["completed", "completed"]
         assert len({decision.decision_id for decision in life.decisions}) == 2
 
     def test_a_stale_add_starts_nothing(self) -> None:
@@ -186,7 +188,7 @@ class TestHeldCandidates:
 
     def test_a_hold_reserves_no_slot(self) -> None:
         """Caps count sends: the morning's first push is not stopped by itself."""
-        from ledger.definitions import Cap
+        from ledger.policy import Cap
 
         one_a_day = policy(caps=(Cap(max_pushes=1, window="rolling_day"),))
         life = live(added(self.NIGHT), added(self.NIGHT + 2 * HOUR, "scarf"), rules=one_a_day)

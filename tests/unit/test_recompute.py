@@ -21,14 +21,20 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from connectors.datasets import otto, taobao
+from connectors.rules.cel import CelRules
+from connectors.rules.liquid import LiquidTexts
 from ledger import definitions as d
 from ledger import facts as f
+from ledger import journey as j
+from ledger import policy as p
 from ledger.consent import token_id
 from ledger.fold import fold
-from ledger.journeys import Setting, fire
+from ledger.journeys import fire
+from ledger.setting import Setting
 from ledger.subject import NEW, wake_at
 from ledger.time_zones import ZoneTable
 from tests.support import generated_log, generated_otto_log, recompute
+from tests.support.given import message
 from tests.support.recompute import DAY, HOUR, MINUTE, Event
 
 NAME = "tb-4"
@@ -416,27 +422,30 @@ def _recomputed(
 
 
 def _setting(wait_ms: int) -> Setting:
-    policy = d.Policy(
+    policy = p.Policy(
         name="policy",
         marketing_permissions=("authorized", "provisional"),
         transactional_permissions=("authorized", "provisional", "ephemeral", "pre_granted"),
-        caps=(d.Cap(max_pushes=2, window="calendar_day"), d.Cap(max_pushes=5, window="rolling_week")),
-        quiet_hours=d.QuietHours(start_minute=1320, end_minute=480),
+        caps=(p.Cap(max_pushes=2, window="calendar_day"), p.Cap(max_pushes=5, window="rolling_week")),
+        quiet_hours=p.QuietHours(start_minute=1320, end_minute=480),
         topics_on=("cart_reminders",),
         send_within_ms=HOUR,
         lateness_max_ms=DAY,
     )
-    journey = d.Journey(
+    journey = j.Journey(
         name="cart_abandonment",
-        trigger=d.Match(fact="CartUpdated", items="item", where={"change": "added"}),
-        removals=(d.Removal(fact="OrderPlaced", items="items", outcome="converted"),),
-        wait_ms=wait_ms,
-        push=d.Push(step="remind", category="marketing", topic="cart_reminders", title="-", body="-"),
-        holdout=d.Holdout(salt="cart_abandonment-2026", percent=10),
+        triggers=(j.Match(fact="CartUpdated", items="item", where={"change": "added"}),),
+        exits=(j.Exit(fact="OrderPlaced", items="items", outcome="converted"),),
+        steps=(
+            j.Wait(step="wait", for_ms=wait_ms),
+            j.Push(step="remind", message=message(topic="cart_reminders")),
+        ),
+        opt_out_ends=False,
+        holdout=j.Holdout(salt="cart_abandonment-2026", percent=10),
         attribution_ms=DAY,
     )
     zones = ZoneTable({name: ZoneInfo(name) for name in ZONES}, COUNTRIES, "test")
-    return Setting(d.in_force(policy, (journey,), {}), zones, 0, 0)
+    return Setting(d.in_force(policy, (journey,), {}), zones, CelRules(), LiquidTexts(), 0, 0)
 
 
 def _core(facts: Iterable[f.SubjectFact], wait_ms: int = HOUR) -> dict[str, int]:
@@ -453,7 +462,7 @@ def _core(facts: Iterable[f.SubjectFact], wait_ms: int = HOUR) -> dict[str, int]
                 case f.JourneyStarted():
                     tally["started"] += 1
                 case f.JourneyEnded():
-                    tally["candidates" if fact.outcome == "candidate" else fact.outcome] += 1
+                    tally["candidates" if fact.outcome == "completed" else fact.outcome] += 1
                 case f.PushDecided():
                     withheld = f"withhold {fact.reason}"
                     tally[withheld if fact.verdict == "withhold" else fact.verdict] += 1

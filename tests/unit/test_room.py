@@ -11,8 +11,8 @@ from connectors import codec
 from ledger import facts as f
 from ledger.admission import ID_LENGTH_MAX
 from ledger.consent import TOKENS_MAX, Consent, Register, token_id
-from ledger.definitions import Cap
 from ledger.journeys import fire
+from ledger.policy import Cap
 from ledger.subject import (
     CONTACTS_MAX,
     HELD_MAX,
@@ -22,7 +22,7 @@ from ledger.subject import (
     wake_at,
 )
 from ledger.verify import LedgerFact, objections
-from processors.definitions import loader
+from processors.definitions import models
 from processors.lane.writer import BATCH_BYTES_MAX
 from tests.property.test_journey_laws import Life
 from tests.support import row_sizes
@@ -31,11 +31,13 @@ from tests.support.given import (
     HOUR,
     MINUTE,
     NOON,
+    RECEIPT,
     SECOND,
     ZONES,
     changed,
     fact,
     journey,
+    message,
     policy,
     setting,
 )
@@ -132,8 +134,8 @@ class TestContacts:
 
     def decided(self, contacts: tuple[Contact, ...], category: str, caps: tuple[Cap, ...] = ()) -> Life:
         """One candidate of somebody with these contacts."""
-        push = changed(journey().push, category=category)
-        life = Life(setting(policy(caps=caps), journey(push=push)))
+        said = message() if category == "marketing" else RECEIPT
+        life = Life(setting(policy(caps=caps), journey(said=said)))
         life.live([(one, one.occurred_at) for one in reachable()])
         life.subject = changed(life.subject, contacts=contacts)
         return life.live([(one, one.occurred_at) for one in [added(NOON)]]).pass_until(float("inf"))
@@ -185,7 +187,7 @@ class TestContacts:
 
     def test_a_policy_can_not_allow_more_than_can_be_kept(self) -> None:
         """A cap that would be withheld before it is reached is refused when it is read."""
-        limits = [m.le for m in loader._Cap.model_fields["max_pushes"].metadata if hasattr(m, "le")]
+        limits = [m.le for m in models.Cap.model_fields["max_pushes"].metadata if hasattr(m, "le")]
 
         assert limits == [CONTACTS_MAX]
 
@@ -224,8 +226,9 @@ class TestTheLargestRow:
     @pytest.mark.parametrize("reachable", [False, True])
     def test_its_decision_can_be_written(self, category: str, *, reachable: bool) -> None:
         """With every installation and a full cart in it; one that couldn't be would end its worker."""
-        push = changed(journey().push, title="T" * 200, body="B" * 1_000, category=category)
-        told = setting(policy(zones_otherwise=("Europe/Berlin",)), journey(push=push))
+        kind = message() if category == "marketing" else RECEIPT
+        said = changed(kind, title="T" * 200, body="B" * 1_000)
+        told = setting(policy(zones_otherwise=("Europe/Berlin",)), journey(said=said))
         version = told.definitions.journey_versions["cart"]
         full = row_sizes.maximal()[0]
         due = changed(full.instances[0], journey="cart", journey_version=version, due=NOON)

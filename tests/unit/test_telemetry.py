@@ -12,6 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connectors import codec
 from connectors.errors import Transient
+from connectors.rules.cel import CelRules
+from connectors.rules.liquid import LiquidTexts
 from ledger import definitions as d
 from ledger import facts as f
 from processors.agents import metrics_streamer, subject_rows
@@ -210,7 +212,9 @@ def test_decisions_are_counted_once_they_are_durable() -> None:
     """By their verdict: somebody without permission who left a cart is decided on, and not pushed to."""
     meters, table = exposition(), owning(0)
     table.codec = subject_rows.ROWS
-    handler = SubjectHandler(d.in_force(policy(), (journey(),), {}), ZONES, 1, meters=meters)
+    handler = SubjectHandler(
+        d.in_force(policy(), (journey(),), {}), ZONES, CelRules(), LiquidTexts(), 1, meters=meters
+    )
     cart = fact(f.CartUpdated, item="boots", change="added")
     began = Transaction(table, 0, NOON)
     handler.fold(Accepted(cart, SimpleNamespace(key=b"ann"), NOON), began)

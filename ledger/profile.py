@@ -1,0 +1,146 @@
+"""What a subject's activity adds up to: how recent, how often, how much, and what the app backend said.
+
+Kept as a fold that a doubled fact does not change, or that its caller guards (`journeys.react` tells second
+copies of orders and opens by their ids). Rules and texts see it through `view`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from ledger import facts as f
+from ledger.time_zones import DAY_MS
+
+RECENT_DAYS: Final = 28
+_RECENT: Final = (1 << RECENT_DAYS) - 1
+LAST_ITEMS_MAX: Final = 10
+STEPS_MAX: Final = 32
+ATTRIBUTES_MAX: Final = 32
+CURRENCIES_MAX: Final = 4
+NEW_DAYS: Final = 7
+"""So long after the first activity somebody without an order is new; so long without any, active no more."""
+LAPSED_DAYS: Final = 28
+
+STAGES: Final = ("new", "active", "lapsing", "lapsed")
+
+
+class Attribute(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a CDP or CRM said last of one attribute."""
+
+    value: str
+    at: int
+
+
+class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Aggregates of one subject. Instants in ms, -1: never."""
+
+    first_active: int = -1
+    last_active: int = -1
+    days: int = 0
+    """Bit n: active n days (UTC) before the day of `last_active`."""
+    orders: int = 0
+    last_order: int = -1
+    value: dict[str, int] = {}
+    """Sum of the orders by currency, in its smallest unit."""
+    opens: int = 0
+    last_items: tuple[str, ...] = ()
+    """Viewed, saved or put in a cart; the latest last."""
+    onboarding_steps: tuple[str, ...] = ()
+    attributes: dict[str, Attribute] = {}
+
+
+NOTHING: Final = Profile()
+
+
+def take_in(profile: Profile, fact: f.ActivityFact, now: int) -> Profile:
+    """Add one fact of activity, seen at `now` (ms). Second copies of orders and opens must not come here."""
+    if isinstance(fact, f.SubjectAttributesSet):
+        return _described(profile, fact)
+    changes: dict[str, Any] = {}
+    at = min(fact.occurred_at, now)
+    if at > profile.last_active or at // DAY_MS != profile.last_active // DAY_MS:
+        changes["days"] = _days(profile, at)
+        changes["last_active"] = max(at, profile.last_active)
+    if profile.first_active < 0 or at < profile.first_active:
+        changes["first_active"] = at
+    match fact:
+        case f.OrderPlaced():
+            changes["orders"] = profile.orders + 1
+            changes["last_order"] = max(at, profile.last_order)
+            if fact.amount_minor is not None and fact.currency is not None:
+                changes["value"] = _spent(profile.value, fact.currency, fact.amount_minor)
+        case f.PushOpened():
+            changes["opens"] = profile.opens + 1
+        case f.ItemViewed(item=item) | f.ItemSaved(item=item) | f.CartUpdated(item=item):
+            if profile.last_items[-1:] != (item,):
+                others = (one for one in profile.last_items if one != item)
+                changes["last_items"] = (*others, item)[-LAST_ITEMS_MAX:]
+        case f.OnboardingStepCompleted(step=step):
+            if step not in profile.onboarding_steps:
+                changes["onboarding_steps"] = (*profile.onboarding_steps, step)[-STEPS_MAX:]
+        case _:
+            pass
+    return msgspec.structs.replace(profile, **changes) if changes else profile
+
+
+def _days(profile: Profile, at: int) -> int:
+    ago = profile.last_active // DAY_MS - at // DAY_MS
+    if profile.last_active < 0:
+        return 1
+    if ago >= 0:
+        return (profile.days | 1 << ago) & _RECENT if ago < RECENT_DAYS else profile.days
+    return (profile.days << -ago | 1) & _RECENT if -ago < RECENT_DAYS else 1
+
+
+def _spent(value: dict[str, int], currency: str, amount: int) -> dict[str, int]:
+    if currency not in value and len(value) >= CURRENCIES_MAX:
+        return value
+    return {**value, currency: value.get(currency, 0) + amount}
+
+
+def _described(profile: Profile, fact: f.SubjectAttributesSet) -> Profile:
+    attributes = dict(profile.attributes)
+    for name, value in fact.attributes.items():
+        said = Attribute(value, fact.occurred_at)
+        known = attributes.get(name)
+        if known is None or (known.at, known.value) < (said.at, said.value):
+            attributes[name] = said
+    if len(attributes) > ATTRIBUTES_MAX:
+        newest = sorted(attributes.items(), key=lambda entry: (entry[1].at, entry[0]))
+        attributes = dict(newest[-ATTRIBUTES_MAX:])
+    return msgspec.structs.replace(profile, attributes=attributes)
+
+
+def stage(profile: Profile, now: int) -> str:
+    """Where in its life with the app a subject is: one of `STAGES`; nobody seen yet is new."""
+    if profile.first_active < 0:
+        return "new"
+    away = now - profile.last_active
+    if away > LAPSED_DAYS * DAY_MS:
+        return "lapsed"
+    if away > NEW_DAYS * DAY_MS:
+        return "lapsing"
+    return "new" if not profile.orders and now - profile.first_active <= NEW_DAYS * DAY_MS else "active"
+
+
+def view(profile: Profile, now: int) -> dict[str, Any]:
+    """The profile as rules and texts see it. Days are whole ones since then; -1: never."""
+    recent = profile.days << max(now // DAY_MS - profile.last_active // DAY_MS, 0) & _RECENT
+    return {
+        "active_days": recent.bit_count(),
+        "days_since_active": _since(profile.last_active, now),
+        "days_since_first_active": _since(profile.first_active, now),
+        "days_since_order": _since(profile.last_order, now),
+        "last_items": list(profile.last_items),
+        "onboarding_steps": list(profile.onboarding_steps),
+        "opens": profile.opens,
+        "orders": profile.orders,
+        "stage": stage(profile, now),
+        "value": dict(profile.value),
+    }
+
+
+def _since(at: int, now: int) -> int:
+    return -1 if at < 0 else max(now - at, 0) // DAY_MS

@@ -1,0 +1,327 @@
+"""The shape of each definition file, as pydantic checks it; what its parts mean together is in `checks`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from connectors.rules.cel import LENGTH_MAX
+from connectors.rules.variables import KINDS
+from connectors.time_zones import zone_table
+from ledger import facts as f
+from ledger.subject import CONTACTS_MAX
+from processors.definitions.problem import Wrong, one_of
+
+_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION: Final = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
+_CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+YEAR_MS: Final = 366 * 86_400_000
+STEPS_MAX: Final = 50
+
+
+def duration_ms(text: object) -> int:
+    """Read a duration: a whole number and one of ms, s, m, h, d, up to a year. Raises ValueError."""
+    match = _DURATION.fullmatch(str(text))
+    if match is None:
+        raise Wrong(f"{text!r} is no duration", "Write a whole number and a unit, such as 90s, 15m, 1h or 2d")
+    found = int(match[1]) * _UNITS_MS[match[2]]
+    if found > YEAR_MS:
+        raise Wrong(f"{text} is more than a year", "Write a duration of at most 366d")
+    return found
+
+
+def _minute(text: object) -> int:
+    match = _CLOCK.fullmatch(str(text))
+    if match is None:
+        raise Wrong(f"{text!r} is no time of day", 'Write it in quotes, such as "22:00"')
+    return int(match[1]) * 60 + int(match[2])
+
+
+def _fact(name: str) -> str:
+    if name not in KINDS or KINDS[name] in _NOT_FOR_JOURNEYS:
+        known = [word for word, kind in KINDS.items() if kind not in _NOT_FOR_JOURNEYS]
+        raise Wrong(f"{name} is no fact that a journey can hear of", one_of(name, known))
+    return name
+
+
+def _zone(name: str) -> str:
+    if name not in zone_table().zones:
+        raise Wrong(f"{name} is no time zone", one_of(name, zone_table().zones))
+    return name
+
+
+_NOT_FOR_JOURNEYS: Final[frozenset[type[f.Fact]]] = frozenset(
+    kind
+    for kind in KINDS.values()
+    if issubclass(kind, f.DeliveryFact | f.LinkFact | f.UnreadableFactSettled | f.SubjectErased)
+    or kind in {f.JourneyStarted, f.JourneyEnded, f.PushDecided, f.StateEvicted}
+    or kind is f.TokenRegistered
+    or kind is f.TokenInvalidated
+)
+
+Duration = Annotated[int, BeforeValidator(duration_ms)]
+Minute = Annotated[int, BeforeValidator(_minute)]
+FactName = Annotated[str, BeforeValidator(_fact)]
+Zone = Annotated[str, BeforeValidator(_zone)]
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Rule = Annotated[str, Field(min_length=1, max_length=LENGTH_MAX)]
+Path_ = Annotated[str, Field(pattern=r"^[a-z_]{1,32}(\.[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")]
+Plain = str | int | bool
+
+
+class Definition(BaseModel):
+    """Any part of a definition: no unknown fields, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Match(Definition):
+    """Facts that a journey hears of."""
+
+    fact: FactName
+    where: dict[Path_, Plain] = {}
+    when: Rule | None = None
+    items: Path_ | None = None
+    key: Path_ | None = None
+
+
+class Exit(Match):
+    """Facts that end an instance."""
+
+    outcome: Literal["converted", "emptied", "exited"] = "exited"
+
+
+class Goal(Match):
+    """What the journey is for; reaching it ends the journey."""
+
+    within: Duration
+
+
+class WaitFor(Match):
+    """Facts that an instance waits for."""
+
+    within: Duration
+    then: Word | None = None
+    otherwise: Word | None = None
+
+
+class WaitUntil(Definition):
+    """A time of the person's day, or an instant that the trigger names."""
+
+    time: Minute | None = None
+    on: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = _WEEKDAYS
+    field: Path_ | None = None
+    before: Duration = 0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.time is None) == (self.field is None):
+            raise Wrong(
+                "wait_until takes a time of day or a field of the trigger",
+                'Write time: "09:00", or field: ends_at',
+            )
+        if not self.on:
+            raise Wrong("on names no weekday", "Name one of mon to sun, or leave it out")
+        return self
+
+    @property
+    def weekdays(self) -> tuple[int, ...]:
+        """0 is Monday."""
+        return tuple(_WEEKDAYS.index(day) for day in self.on)
+
+
+class Way(Definition):
+    """One way out of a branch."""
+
+    when: Rule
+    goto: Word
+
+
+class Arm(Definition):
+    """One arm of a split."""
+
+    name: Word
+    percent: float = Field(gt=0, le=100)
+    goto: Word
+
+
+class Split(Definition):
+    """A random split of subjects."""
+
+    salt: str = Field(min_length=1, max_length=64)
+    arms: tuple[Arm, ...] = Field(min_length=2, max_length=10)
+
+
+_STEP_KINDS: Final = ("wait", "wait_until", "wait_for", "branch", "split", "push", "end")
+
+
+class Step(Definition):
+    """One step: its name, and one of the things that a step can be."""
+
+    step: Word
+    wait: Duration | None = None
+    wait_until: WaitUntil | None = None
+    wait_for: WaitFor | None = None
+    branch: tuple[Way, ...] | None = Field(default=None, min_length=1, max_length=20)
+    otherwise: Word | None = None
+    split: Split | None = None
+    push: Name | None = None
+    end: Literal["completed", "exited"] | None = None
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        given = [kind for kind in _STEP_KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            what = f"the step {self.step} is {' and '.join(given) or 'nothing'}"
+            raise Wrong(what, f"Give it exactly one of {', '.join(_STEP_KINDS)}")
+        if self.otherwise is not None and self.branch is None:
+            raise Wrong(f"the step {self.step} has an otherwise without a branch", "Remove it")
+        return self
+
+
+class Holdout(Definition):
+    """Who gets no pushes, for comparison."""
+
+    salt: str = Field(min_length=1, max_length=64)
+    percent: float = Field(ge=0, le=100)
+
+
+class Journey(Definition):
+    """journeys/NAME.yaml."""
+
+    name: Name
+    audience: Name | None = None
+    trigger: Annotated[
+        tuple[Match, ...], BeforeValidator(lambda given: [given] if isinstance(given, dict) else given)
+    ] = Field(min_length=1, max_length=20)
+    goal: Goal
+    exits: tuple[Exit, ...] = Field(default=(), max_length=20)
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=STEPS_MAX)
+    reentry: Literal["restart", "ignore"] = "restart"
+    cooldown: Duration | Literal["forever"] = 0
+    opt_out_ends: bool = True
+    priority: int = Field(default=50, ge=0, le=100)
+    max_fact_age: Duration | None = None
+    holdout: Holdout
+
+    @field_validator("cooldown", mode="before")
+    @classmethod
+    def _cooldown(cls, given: Any) -> Any:
+        return given if given == "forever" else duration_ms(given)
+
+
+class Message(Definition):
+    """messages/NAME.yaml."""
+
+    name: Name
+    category: Literal["marketing", "transactional"]
+    topic: Word
+    title: str = Field(min_length=1, max_length=500)
+    body: str = Field(max_length=2_000)
+
+
+class Audience(Definition):
+    """audiences/NAME.yaml: everybody for whom the rule holds, inside and outside of other audiences."""
+
+    name: Name
+    rule: Rule | None = None
+    inside: tuple[Name, ...] = Field(default=(), max_length=10)
+    outside: tuple[Name, ...] = Field(default=(), max_length=10)
+
+
+class Campaign(Definition):
+    """campaigns/NAME.yaml: one message to an audience, once."""
+
+    name: Name
+    app: str = Field(min_length=1, max_length=128)
+    audience: Name
+    message: Name
+    priority: int = Field(default=50, ge=0, le=100)
+    per_second: int = Field(default=500, ge=1, le=100_000)
+    attribution: Duration
+    holdout: Holdout
+
+
+Permission = Literal["authorized", "provisional", "ephemeral", "pre_granted"]
+Window = Literal[
+    "rolling_day", "rolling_week", "rolling_month", "calendar_day", "calendar_week", "calendar_month"
+]
+
+
+class Cap(Definition):
+    """So many pushes in a window."""
+
+    max_pushes: int = Field(ge=0, le=CONTACTS_MAX)
+    window: Window
+
+
+class QuietHours(Definition):
+    """When marketing is silent."""
+
+    start: Minute = Field(alias="from")
+    end: Minute = Field(alias="to")
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if self.start == self.end:
+            raise Wrong(
+                "quiet hours from and to the same minute are none", "Write quiet_hours: null for none"
+            )
+        return self
+
+
+class Ramp(Cap):
+    """How people who just opted in are spared."""
+
+    length: Duration = Field(alias="for")
+    opens: int = Field(ge=1, le=100)
+
+
+class Transactional(Definition):
+    """Which messages are transactional, and how many of them a person may get."""
+
+    messages: tuple[Name, ...] = ()
+    cap: Cap | None = None
+
+
+class Policy(Definition):
+    """policy.yaml."""
+
+    name: Word
+    marketing_permissions: tuple[Permission, ...]
+    transactional_permissions: tuple[Permission, ...]
+    caps: tuple[Cap, ...] = Field(max_length=10)
+    quiet_hours: QuietHours | None
+    zones_otherwise: tuple[Zone, ...] = ()
+    topics: dict[Word, bool] = {}
+    send_within: Duration
+    lateness_max: Duration
+    decision_window: Duration = 0
+    after_hold: Literal["each", "last_only"] = "each"
+    min_gap: Duration = 0
+    ramp: Ramp | None = None
+    after_purchase: Duration = 0
+    item_news: Duration = 0
+    suppression: dict[Word, Duration] = {}
+    transactional: Transactional = Transactional()
+
+    @field_validator("decision_window")
+    @classmethod
+    def _short(cls, given: int) -> int:
+        if given > _UNITS_MS["h"]:
+            raise Wrong(
+                "a decision window of more than an hour makes every push late",
+                "Write a few seconds or minutes",
+            )
+        return given
+
+    @field_validator("lateness_max", "send_within")
+    @classmethod
+    def _some(cls, given: int) -> int:
+        if not given:
+            raise Wrong("it must be longer than nothing", "Write a duration such as 15m")
+        return given
