@@ -23,7 +23,7 @@ from ledger.subject import (
     ENTERED_MAX,
     INSTANCES_MAX,
     ITEMS_MAX,
-    KEPT_LENGTH_MAX,
+    KEPT_BYTES_MAX,
     KEPT_MAX,
     Candidate,
     Instance,
@@ -34,6 +34,7 @@ from ledger.walk import walk
 replace = msgspec.structs.replace
 
 RESTARTED = "restarted"
+NUMBER_BYTES = 9
 
 Entered = tuple[Subject, tuple[Candidate, ...]]
 """The state, and the pushes that were asked for at once."""
@@ -156,13 +157,18 @@ def _begin(
 
 
 def kept_of(journey: Journey, fact: f.SubjectFact) -> dict[str, Scalar]:
-    """The fields of a trigger that later steps look at; those that are absent or too long are left out."""
-    found = {path: value_at(fact, path) for path in journey.kept[:KEPT_MAX]}
-    return {
-        path: value
-        for path, value in found.items()
-        if isinstance(value, int | float | bool) or (isinstance(value, str) and len(value) <= KEPT_LENGTH_MAX)
-    }
+    """The fields of a trigger that later steps look at; what is absent, or does not fit, is left out."""
+    kept: dict[str, Scalar] = {}
+    left = KEPT_BYTES_MAX
+    for path in journey.kept[:KEPT_MAX]:
+        value = value_at(fact, path)
+        if not isinstance(value, str | int | float | bool):
+            continue
+        taken = len(path.encode()) + (len(value.encode()) if isinstance(value, str) else NUMBER_BYTES)
+        if taken <= left:
+            kept[path] = value
+            left -= taken
+    return kept
 
 
 def _begun_mark(journey: Journey, fact: f.SubjectFact) -> int:

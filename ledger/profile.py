@@ -16,7 +16,7 @@ from ledger.time_zones import DAY_MS
 RECENT_DAYS: Final = 28
 _RECENT: Final = (1 << RECENT_DAYS) - 1
 LAST_ITEMS_MAX: Final = 10
-STEPS_MAX: Final = 32
+STEPS_MAX: Final = 24
 ATTRIBUTES_MAX: Final = 32
 CURRENCIES_MAX: Final = 4
 NEW_DAYS: Final = 7

@@ -31,8 +31,8 @@ REMOVED_MAX: Final = 64
 ENTERED_MAX: Final = 64
 """Starts of journeys that are remembered for their cooldowns."""
 KEPT_MAX: Final = 8
-KEPT_LENGTH_MAX: Final = 256
-"""Fields of a trigger that an instance keeps, and how long a text among them may be."""
+KEPT_BYTES_MAX: Final = 512
+"""Fields of a trigger that an instance keeps, and how many bytes they may take with their names."""
 ITEMS_MAX: Final = 100
 """Items of one instance; the oldest gives way (a cart of more is spoken of by its newest items)."""
 

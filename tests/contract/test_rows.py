@@ -20,6 +20,7 @@ from ledger import reach, subject
 from ledger.consent import Consent, Frequency, Installation, Quiet, Register, Switch, Token, Unreadable
 from ledger.fold import fold
 from ledger.links import LINK_VERSION, Link
+from ledger.profile import Attribute, Profile
 from ledger.reach import Reach
 from ledger.subject import STATE_VERSION, Candidate, Contact, Instance, Subject
 from ledger.versions import NewerState
@@ -99,15 +100,44 @@ FIRST: Final[dict[str, Any]] = {
 }
 """What the rows of version 1 say, as rows of today."""
 
-NEWEST: Final[dict[str, Any]] = {
+SECOND: Final[dict[str, Any]] = {
     **FIRST,
     "subject": msgspec.structs.replace(SUBJECT, consent=SINCE_2),
     "reach": Reach(consent=SINCE_2, addresses={LIVE: ("console", "t-1")}),
-    "position": msgspec.structs.replace(POSITION, rows=STATE_VERSION),
+    "position": msgspec.structs.replace(POSITION, rows=2),
+}
+"""What the rows of version 2 say."""
+
+KEPT: Final = {"ends_at": T + 24, "properties.order": "o-1"}
+PROFILE: Final = Profile(
+    *(T + 25, T + 26, 5, 2, T + 27),
+    value={"EUR": 7_900},
+    opens=3,
+    last_items=("boots",),
+    onboarding_steps=("photo",),
+    attributes={"plan": Attribute("gold", T + 28)},
+)
+NEWEST: Final[dict[str, Any]] = {
+    **SECOND,
+    "subject": msgspec.structs.replace(
+        SECOND["subject"],
+        instances=tuple(
+            msgspec.structs.replace(
+                one, at=2, key="o-1", kept=KEPT, opted_in=True, arm="a:b", pushed=True, since=T
+            )
+            for one in SUBJECT.instances
+        ),
+        held=tuple(
+            msgspec.structs.replace(one, at=1, kept=KEPT, arm="a:b", key="o-1", ended_as="exited")
+            for one in SUBJECT.held
+        ),
+        profile=PROFILE,
+        entered=((5, T + 30),),
+    ),
 }
 """What the rows of today's version say: every element has a value somewhere."""
 
-VALUES: Final = {1: FIRST, 2: NEWEST}
+VALUES: Final = {1: FIRST, 2: SECOND, 3: NEWEST}
 FILES: Final = sorted(ROWS.glob("*.json"))
 WITH_TIMERS: Final = [path for path in FILES if not path.name.startswith("position")]
 
@@ -176,7 +206,13 @@ def test_every_version_of_every_row_has_a_file_and_every_element_a_value() -> No
         files = {path.name for path in ROWS.glob(f"{name}.v*.json")}
         assert files == {f"{name}.v{version}.json" for version in range(1, version_of(row) + 1)}
     full = NEWEST["subject"]
-    for row in (full, full.consent, full.consent.installations["shop/phone"], NEWEST["position"]):
+    for row in (
+        full,
+        full.consent,
+        full.consent.installations["shop/phone"],
+        full.profile,
+        NEWEST["position"],
+    ):
         defaults = type(row)()
         same = {n for n in row.__struct_fields__ if getattr(row, n) == getattr(defaults, n)}
         assert same <= {"version", "erased_at"}
@@ -191,7 +227,10 @@ def test_a_row_of_version_1_is_folded_on() -> None:
     layout = msgpack.unpackb(subject.encode(after))
     assert layout[0] == STATE_VERSION
     assert layout[1][1] == {"carts": [T + 7, False, None], "news": [NOON, True, None]}
-    assert layout[2:] == golden("subject", 1)["layout"][2:]
+    assert layout[2:4] == golden("subject", 1)["layout"][2:4]
+    assert layout[6:9] == golden("subject", 1)["layout"][6:9]
+    assert [of[:7] for of in layout[4]] == golden("subject", 1)["layout"][4]
+    assert [of[:11] for of in layout[5]] == golden("subject", 1)["layout"][5]
     here = reach_rows.ROWS.decode(bytes.fromhex(golden("reach", 1)["hex"]))
     moved = reach.fold(here, fact(f.MarketingResumed, NOON), NOON)
     assert msgpack.unpackb(reach_rows.ROWS.encode(moved))[0][0] == reach.REACH_VERSION
@@ -220,7 +259,7 @@ TAGS: Final = [("subject", (0,)), ("reach", (2,)), ("attempt", (2,)), ("position
 )
 def test_a_row_of_a_newer_binary_is_refused(name: str, place: tuple[int, ...], strange: bool) -> None:
     """By its version, with what to do about it, and also where its elements make no sense here."""
-    with pytest.raises(ValueError, match=r"version 9, this binary knows [12]: run the version"):
+    with pytest.raises(ValueError, match=r"version 9, this binary knows [123]: run the version"):
         codec_of(name).decode(newer(name, place, 9, strange=strange))
 
 
@@ -252,7 +291,7 @@ class TestOnTheLane:
 
     def test_newer_rows_are_noticed_by_the_position_beside_them(self) -> None:
         """Whoever wrote them said so in the position, though no row was looked at yet."""
-        with pytest.raises(UnreadableState, match="rows of state version 3, this binary knows 2"):
+        with pytest.raises(UnreadableState, match="rows of state version 4, this binary knows 3"):
             self.table(position=newer("position", (5,), STATE_VERSION + 1))
 
     def test_a_newer_row_is_noticed_when_it_is_touched(self) -> None:
@@ -273,7 +312,7 @@ class TestOnTheLane:
 
     def test_a_takeover_leaves_rows_as_bytes(self) -> None:
         """A timer stands for each that wants one; the row itself is decoded when somebody needs it."""
-        raw = bytes.fromhex(golden("subject", 2)["hex"])
+        raw = bytes.fromhex(golden("subject", STATE_VERSION)["hex"])
         table = self.table(row=raw)
         table.rebuild_timers(3)
 

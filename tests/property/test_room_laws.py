@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import consent, consent_fold, gate, journeys, room, unreadable
+from ledger import candidates, consent, consent_fold, entry, exits, gate, journeys, room, unreadable
 from ledger import facts as f
 from ledger.consent_fold import refusal
 from ledger.journey import Match
@@ -34,12 +34,12 @@ BOUNDS = [
     (unreadable, "UNREADABLE_MAX"),
     (room, "CONTACTS_MAX"),
     (gate, "CONTACTS_MAX"),
-    (journeys, "INSTANCES_MAX"),
-    (journeys, "HELD_MAX"),
-    (journeys, "ITEMS_MAX"),
+    (entry, "INSTANCES_MAX"),
+    (candidates, "HELD_MAX"),
+    (entry, "ITEMS_MAX"),
     (journeys, "RECENT_IDS_MAX"),
-    (journeys, "BEGUN_MAX"),
-    (journeys, "REMOVED_MAX"),
+    (entry, "BEGUN_MAX"),
+    (exits, "REMOVED_MAX"),
 ]
 
 

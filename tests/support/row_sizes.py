@@ -12,7 +12,7 @@ import sys
 import tracemalloc
 from typing import Any, Final
 
-from ledger.admission import ID_LENGTH_MAX, LATEST_MS, TEXT_LENGTH_MAX, WORD_LENGTH_MAX
+from ledger.admission import ID_LENGTH_MAX, LATEST_MS, NOTE_LENGTH_MAX, TEXT_LENGTH_MAX, WORD_LENGTH_MAX
 from ledger.consent import (
     INSTALLATIONS_MAX,
     SUPPRESSIONS_MAX,
@@ -31,13 +31,23 @@ from ledger.consent import (
     token_id,
 )
 from ledger.consent_fold import AHEAD_MAX
+from ledger.profile import (
+    ATTRIBUTES_MAX,
+    CURRENCIES_MAX,
+    LAST_ITEMS_MAX,
+    STEPS_MAX,
+    Attribute,
+    Profile,
+)
 from ledger.reach import Reach
 from ledger.subject import (
     BEGUN_MAX,
     CONTACTS_MAX,
+    ENTERED_MAX,
     HELD_MAX,
     INSTANCES_MAX,
     ITEMS_MAX,
+    KEPT_BYTES_MAX,
     RECENT_IDS_MAX,
     REMOVED_MAX,
     Candidate,
@@ -68,6 +78,7 @@ def word(prefix: str = "") -> str:
 
 
 APP: Final = full_id("app", 0)
+KEPT: Final[dict[str, str | int | float | bool]] = {"field": "x" * (KEPT_BYTES_MAX - 5)}
 
 
 def typical() -> tuple[Subject, Reach]:
@@ -94,6 +105,13 @@ def typical() -> tuple[Subject, Reach]:
         ),
         begun=tuple(LARGE - n for n in range(12)),
         removed=tuple((LARGE - n, NOON) for n in range(12)),
+        profile=Profile(
+            *(NOON - 10_000_000, NOON, 1_025, 2, NOON - 5_000_000),
+            value={"EUR": 15_900},
+            opens=3,
+            last_items=tuple(f"item-{n}" for n in range(LAST_ITEMS_MAX)),
+            attributes={"plan": Attribute("gold", NOON), "city": Attribute("Hamburg", NOON)},
+        ),
     )
     return subject, Reach(consent=consent, addresses={token: ("apns", "t" * 64)})
 
@@ -129,10 +147,22 @@ def maximal() -> tuple[Subject, Reach]:
         last_active=dict.fromkeys(consent.installations, T),
         recent=tuple(LARGE - n for n in range(RECENT_IDS_MAX)),
         instances=tuple(
-            Instance(UUID, journey, HASH, APP, T, items, holdout=False) for _ in range(INSTANCES_MAX)
+            Instance(
+                UUID,
+                journey,
+                HASH,
+                APP,
+                T,
+                items,
+                *(False, 49, full_id("key", 0), KEPT, True, word(), True, T),
+            )
+            for _ in range(INSTANCES_MAX)
         ),
         held=tuple(
-            Candidate(UUID, LARGE, T, T, UUID, journey, HASH, APP, items, items, holdout=False)
+            Candidate(
+                *(UUID, LARGE, T, T, UUID, journey, HASH, APP, items, items),
+                *(False, 49, KEPT, word(), full_id("key", 0), "restarted"),
+            )
             for _ in range(HELD_MAX)
         ),
         contacts=tuple(
@@ -141,6 +171,15 @@ def maximal() -> tuple[Subject, Reach]:
         ),
         begun=tuple(LARGE - n for n in range(BEGUN_MAX)),
         removed=tuple((LARGE - n, T) for n in range(REMOVED_MAX)),
+        profile=Profile(
+            *(T, T, LARGE, T, T),
+            value={f"A{n:02}": LARGE for n in range(CURRENCIES_MAX)},
+            opens=T,
+            last_items=tuple(full_id("item", n) for n in range(LAST_ITEMS_MAX)),
+            onboarding_steps=tuple(full_id("step", n) for n in range(STEPS_MAX)),
+            attributes={word(f"a{n}"): Attribute("v" * NOTE_LENGTH_MAX, T) for n in range(ATTRIBUTES_MAX)},
+        ),
+        entered=tuple((LARGE - n, T) for n in range(ENTERED_MAX)),
     )
     address = "web_push", "t" * 4 * TEXT_LENGTH_MAX
     # One live address for each installation.

@@ -38,7 +38,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
     """A renamed command is a change for everybody."""
     assert {words[0] for words, _ in ALL} == {
         *("up", "status", "down", "demo", "replay", "worker", "topics", "migrate"),
-        *("sql", "explain", "verify", "bench", "doctor", "dead-letters"),
+        *("sql", "explain", "verify", "bench", "doctor", "dead-letters", "definitions"),
     }
 
 
@@ -56,10 +56,10 @@ def test_a_command_teaches(words: tuple[str, ...], command: Command) -> None:
     ("words", "said"),
     [
         (["replay", "taobao", "/nonexistent.csv"], "/nonexistent.csv can't be read"),
-        (["replay", "taobao", __file__, "--wait", "soon"], "a duration is a whole number and a unit"),
+        (["replay", "taobao", __file__, "--wait", "soon"], "Write a whole number and a unit"),
         (["replay", "taobao", __file__, "--summary", "xml"], "--summary is table or json"),
         (["replay", "otto", __file__], "holds no event of an OTTO log"),
-        (["replay", "otto", __file__, "--wait", "soon"], "a duration is a whole number and a unit"),
+        (["replay", "otto", __file__, "--wait", "soon"], "Write a whole number and a unit"),
         (["replay", "otto", __file__, "--summary", "xml"], "--summary is table or json"),
         (["worker", "painter"], "painter is no role; the roles are journeys, delivery, metrics"),
         (["worker", "journeys", "--log-level", "loud"], "--log-level is one of"),

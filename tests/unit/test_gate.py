@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ledger.gate import CHECKS, decide
-from ledger.policy import Cap
+from ledger.policy import Cap, Ramp
 from ledger.snapshot import Snapshot
 from tests.support.given import (
     DAY,
@@ -38,6 +38,22 @@ def phone(**changes: Any) -> Snapshot:
     return snapshot(consent_view(installation(**changes)))
 
 
+RULES = policy(
+    min_gap_ms=HOUR,
+    ramp=Ramp(for_ms=14 * DAY, max_pushes=1, window="rolling_week", opens=1),
+    after_purchase_ms=6 * HOUR,
+    item_news_ms=DAY,
+    suppression_ms={"open_ticket": 7 * DAY},
+    transactional_cap=Cap(max_pushes=3, window="rolling_day"),
+)
+"""Every rule that a policy can have."""
+
+
+def receipt(**changes: Any) -> Snapshot:
+    """A transactional candidate."""
+    return snapshot(**{"category": "transactional", "message": "receipt", **changes})
+
+
 WITHHELD = {
     "erased": view(erased=True),
     "suppressed": view(suppressions=(("legal", -1),)),
@@ -49,15 +65,65 @@ WITHHELD = {
     "unknown_time_zone": phone(time_zone=None, country=None),
     "frequency_policy": snapshot(contacts=(NOON - 2 * HOUR, NOON - HOUR)),
     "frequency_choice": snapshot(consent_view(frequency=(1, "rolling_week")), contacts=(NOON - 3 * DAY,)),
+    "category": receipt(message="offer"),
+    "text": snapshot(text_missing="attributes.name"),
+    "stale": snapshot(news_at=NOON - DAY - 1),
+    "recent_purchase": snapshot(last_order=NOON - 6 * HOUR + 1),
+    "ramp": snapshot(consent_view(installation(since=NOON - 13 * DAY)), contacts=(NOON - 2 * DAY,)),
+    "min_gap": snapshot(contacts=(NOON - HOUR + 1,)),
+    "transactional_rate": receipt(contacts=(NOON - 3, NOON - 2, NOON - 1)),
 }
 
 
 @pytest.mark.parametrize("reason", WITHHELD)
 def test_a_failed_check_withholds_by_its_name(reason: str) -> None:
     """Each check but the last two names the reason when it alone fails."""
-    decision = decide(WITHHELD[reason], policy(), ZONES, NOON)
+    decision = decide(WITHHELD[reason], RULES, ZONES, NOON)
 
     assert (decision.verdict, decision.reason) == ("withhold", reason)
+
+
+NEARLY = {
+    "category": receipt(),
+    "stale": snapshot(news_at=NOON - DAY),
+    "recent_purchase": snapshot(last_order=NOON - 6 * HOUR),
+    "the ramp, after an open": snapshot(
+        consent_view(installation(since=NOON - 13 * DAY)), contacts=(NOON - 2 * DAY,), opens=1
+    ),
+    "the ramp, after two weeks": snapshot(
+        consent_view(installation(since=NOON - 14 * DAY)), contacts=(NOON - 2 * DAY,)
+    ),
+    "the ramp, within its cap": snapshot(consent_view(installation(since=NOON - DAY))),
+    "min_gap": snapshot(contacts=(NOON - HOUR,)),
+    "transactional_rate": receipt(contacts=(NOON - DAY, NOON - 2, NOON - 1)),
+    "a suppression whose time is over": view(
+        suppressions=(("open_ticket", -1),), suppressed_since=(NOON - 7 * DAY,)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEARLY)
+def test_at_its_limit_a_check_lets_pass(name: str) -> None:
+    """One step before what `WITHHELD` shows."""
+    assert decide(NEARLY[name], RULES, ZONES, NOON).verdict == "send"
+
+
+def test_a_suppression_holds_for_as_long_as_policy_lets_it() -> None:
+    """Given no end, it ends by its reason's time-out; another reason holds for ever."""
+    for since, reason, withheld in (
+        (NOON - 7 * DAY + 1, "open_ticket", True),
+        (NOON - 100 * DAY, "legal", True),
+        (NOON - 100 * DAY, "open_ticket", False),
+    ):
+        candidate = view(suppressions=((reason, -1),), suppressed_since=(since,))
+        assert (decide(candidate, RULES, ZONES, NOON).reason == "suppressed") is withheld
+
+
+def test_a_flow_that_ended_while_its_push_was_held_sends_nothing() -> None:
+    """By its goal or otherwise; and where another held push goes, this one does not."""
+    assert decide(snapshot(left_as="emptied"), RULES, ZONES, NOON).reason == "left"
+    assert decide(snapshot(superseded=True), RULES, ZONES, NOON).reason == "superseded"
+    assert decide(snapshot(superseded=True, holdout=True), RULES, ZONES, NOON).verdict == "hold_out"
 
 
 def test_everything_passes() -> None:
@@ -124,9 +190,9 @@ def test_transactional_pushes_go_to_all_installations_that_deliver() -> None:
         frequency=(0, "rolling_day"),
         unreadable=1,
     )
-    candidate = snapshot(both, category="transactional", contacts=(NIGHT - 1, NIGHT - 2), holdout=True)
+    candidate = receipt(consent=both, contacts=(NIGHT - 2, NIGHT - 1), holdout=True, last_order=NIGHT - 1)
 
-    decision = decide(candidate, policy(), ZONES, NIGHT)
+    decision = decide(candidate, RULES, ZONES, NIGHT)
 
     assert decision.verdict == "send"
     assert decision.installations == ("shop/phone", "shop/tablet")

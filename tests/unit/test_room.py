@@ -231,7 +231,7 @@ class TestTheLargestRow:
         told = setting(policy(zones_otherwise=("Europe/Berlin",)), journey(said=said))
         version = told.definitions.journey_versions["cart"]
         full = row_sizes.maximal()[0]
-        due = changed(full.instances[0], journey="cart", journey_version=version, due=NOON)
+        due = changed(full.instances[0], journey="cart", journey_version=version, due=NOON, at=0)
         consent = granted(full.consent) if reachable else full.consent
         contacts = () if reachable else full.contacts
         subject = changed(full, consent=consent, instances=(due,), held=(), contacts=contacts)
