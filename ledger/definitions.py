@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from ledger.journey import CONVERTED, Exit, Holdout, Journey, Match, Message, Push, Wait, kinds
+from ledger.journey import CONVERTED, Campaign, Exit, Holdout, Journey, Match, Message, Push, Wait, kinds
 from ledger.policy import Policy
 
 BUCKETS: Final = 10_000
-Body: TypeAlias = Journey | Policy
-_TAGS: Final = {Journey: "Journey2", Policy: "Policy"}
+Body: TypeAlias = Journey | Campaign | Policy
+
+
+class UnknownDefinition(LookupError):  # noqa: N818 - named for what was met
+    """A body is cited that this process has not read.
+
+    Operator action: none if it passes; else check that the definitions topic is complete.
+    """
+
+
+_TAGS: Final = {Journey: "Journey2", Campaign: "Campaign", Policy: "Policy"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,16 +37,24 @@ class Definitions:
     journey_versions: Mapping[str, str]
     bodies: Mapping[str, Body]
     moved_by: Mapping[str, tuple[Journey, ...]]
-    _kinds: Mapping[str, frozenset[str]]
+    _kinds: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
 
     def journey(self, version: str) -> Journey | None:
-        """The journey that an instance began with, if its body is known."""
+        """The journey that an instance began with (or a campaign's flow), if its body is known."""
         body = self.bodies.get(version)
+        if isinstance(body, Campaign):
+            return body.flow
         return body if isinstance(body, Journey) else None
 
     def moves(self, version: str, kind: str) -> bool:
-        """Whether facts of `kind` can move an instance of this version."""
-        return kind in self._kinds.get(version, frozenset())
+        """Whether facts of `kind` can move an instance of this version. Raises `UnknownDefinition`."""
+        known = self._kinds.get(version)
+        if known is None:
+            body = self.journey(version)
+            if body is None:
+                raise UnknownDefinition(version)
+            known = self._kinds[version] = kinds(body)
+        return kind in known
 
 
 def version_of(body: Body) -> str:
@@ -57,27 +75,41 @@ def parse(raw: bytes) -> Body:
         return msgspec.json.decode(tagged["Journey2"], type=Journey)
     if "Journey" in tagged:
         return _of_one_push(msgspec.json.decode(tagged["Journey"], type=_OnePushJourney))
+    if "Campaign" in tagged:
+        return msgspec.json.decode(tagged["Campaign"], type=Campaign)
     if "Policy" in tagged:
         return msgspec.json.decode(tagged["Policy"], type=Policy)
-    raise msgspec.ValidationError("neither a journey nor a policy")
+    raise msgspec.ValidationError("no journey, campaign or policy")
 
 
 def in_force(policy: Policy, journeys: tuple[Journey, ...], archive: Mapping[str, Body]) -> Definitions:
-    """Put definitions in force, beside all bodies of earlier ones."""
+    """Put definitions in force, beside the bodies of `archive`, also those that come into it later."""
     versions = {journey.name: version_of(journey) for journey in journeys}
     mine: dict[str, Body] = {versions[j.name]: j for j in journeys}
     policy_version = version_of(policy)
-    bodies = {**archive, **mine, policy_version: policy}
     names = sorted({kind for journey in journeys for kind in kinds(journey)})
     return Definitions(
         policy=policy,
         journeys=journeys,
         policy_version=policy_version,
         journey_versions=versions,
-        bodies=bodies,
+        bodies=ChainMap({**mine, policy_version: policy}, archive),  # type: ignore[arg-type] # never written
         moved_by={name: tuple(j for j in journeys if name in kinds(j)) for name in names},
-        _kinds={version: kinds(body) for version, body in bodies.items() if isinstance(body, Journey)},
     )
+
+
+def of_versions(
+    policy_version: str, journey_versions: tuple[str, ...], bodies: Mapping[str, Body]
+) -> Definitions:
+    """Definitions by the versions of their bodies. Raises `UnknownDefinition` for one that is not there."""
+    policy = bodies.get(policy_version)
+    journeys = [bodies.get(version) for version in journey_versions]
+    if not isinstance(policy, Policy):
+        raise UnknownDefinition(f"policy {policy_version}")
+    known = tuple(one for one in journeys if isinstance(one, Journey))
+    if len(known) < len(journeys):
+        raise UnknownDefinition(f"one of the journeys {', '.join(journey_versions)}")
+    return in_force(policy, known, bodies)
 
 
 def held_out(holdout: Holdout, subject: str) -> bool:
@@ -140,6 +172,7 @@ __all__ = [
     "BUCKETS",
     "CONVERTED",
     "Body",
+    "Campaign",
     "Definitions",
     "bucket",
     "canonical",

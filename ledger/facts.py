@@ -368,6 +368,91 @@ class WatchedItemChanged(SubjectFact, frozen=True, kw_only=True):
     currency: str | None = None
 
 
+# -- control ---------------------------------------------------------------------------------------
+
+
+class ControlFact(Fact, frozen=True, kw_only=True):
+    """What an operator tells the journeys role; a copy stands in every partition of the topic."""
+
+
+class DefinitionsActivated(ControlFact, frozen=True, kw_only=True):
+    """A policy and journeys are in force from here on, by the versions of their bodies."""
+
+    policy_version: str
+    journey_versions: tuple[str, ...]
+
+
+class LaunchFact(ControlFact, frozen=True, kw_only=True):
+    """About one launch of a campaign."""
+
+    launch: str
+
+
+class CampaignLaunched(LaunchFact, frozen=True, kw_only=True):
+    """A campaign goes to its audience. `judged_at`: by which moment (ms), None: as time goes."""
+
+    campaign_version: str
+    dry_run: bool
+    judged_at: int | None = None
+
+
+class CampaignPaused(LaunchFact, frozen=True, kw_only=True):
+    """A launch stops where it stands."""
+
+
+class CampaignResumed(LaunchFact, frozen=True, kw_only=True):
+    """A paused launch goes on."""
+
+
+class CampaignCancelled(LaunchFact, frozen=True, kw_only=True):
+    """A launch ends where it stands."""
+
+
+class AudienceAsked(ControlFact, frozen=True, kw_only=True):
+    """For how many subjects does this rule hold? Answered by `AudienceCounted`."""
+
+    request: str
+    rule: str
+    sample_max: int
+
+
+class CampaignsAsked(ControlFact, frozen=True, kw_only=True):
+    """How do launches stand? Answered by one `CampaignTold` for each."""
+
+    request: str
+
+
+class ReplyFact(Fact, frozen=True, kw_only=True):
+    """An answer of one partition; `request` is the key of its record."""
+
+    request: str
+    partition: int
+
+
+class AudienceCounted(ReplyFact, frozen=True, kw_only=True):
+    """The rule holds for `matching` of `subjects`; `sample` names some."""
+
+    subjects: int
+    matching: int
+    sample: tuple[str, ...]
+
+
+class CampaignTold(ReplyFact, frozen=True, kw_only=True):
+    """`considered` of `subjects` were looked at, `wanted` of them are in the audience.
+
+    `counts`, of a dry run: what would become of the pushes, by verdict and reason.
+    """
+
+    launch: str
+    campaign: str
+    state: str
+    dry_run: bool
+    subjects: int
+    considered: int
+    wanted: int
+    counts: dict[str, int]
+
+
 # -- decisions -------------------------------------------------------------------------------------
 
 
@@ -557,6 +642,15 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     ItemPriceChanged,
     ItemStockChanged,
     WatchedItemChanged,
+    DefinitionsActivated,
+    CampaignLaunched,
+    CampaignPaused,
+    CampaignResumed,
+    CampaignCancelled,
+    AudienceAsked,
+    CampaignsAsked,
+    AudienceCounted,
+    CampaignTold,
     JourneyStarted,
     JourneyEnded,
     PushDecided,
@@ -580,6 +674,8 @@ def key_of(fact: Fact) -> str | None:
             return fact.installation
         case ItemFact():
             return fact.item
+        case ReplyFact():
+            return fact.request
         case _:
             return None
 

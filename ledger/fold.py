@@ -10,7 +10,7 @@ from ledger import facts as f
 from ledger.consent import ACTIVITY
 from ledger.consent_fold import effective_time, fold_fact
 from ledger.journeys import hear, react, seen_active
-from ledger.room import evicted, tokens_lost
+from ledger.room import evicted, released, tokens_lost
 from ledger.setting import Setting, Step
 from ledger.subject import Subject
 
@@ -22,8 +22,8 @@ def fold(
 ) -> Step:
     """Fold one accepted fact of subject `name`, first appended at `appended_ms`, at `now` (both ms).
 
-    Total and deterministic. The caller asked `consent_fold.refusal` whether there is room. Facts of
-    decisions and deliveries change nothing here.
+    Total and deterministic. The caller asked `consent_fold.refusal` whether there is room. Facts of decisions
+    change nothing here, those of deliveries give slots back.
     """
     kind = type(fact)
     if kind in _ACTIVITY:
@@ -39,6 +39,8 @@ def fold(
         return subject, evicted(name, fact.app, "token", lost, fact.event_id, fact.installation, now)
     if isinstance(fact, f.InstallationSeen) and consent.erased_at is None:
         subject = seen_active(subject, fact.app, fact.installation, effective_time(fact, appended_ms))
+    if isinstance(fact, f.DeliveryFact):
+        return released(subject, fact), ()
     if kind.__name__ in setting.definitions.moved_by or subject.instances:
         return hear(subject, name, fact, now, setting)
     return subject, ()

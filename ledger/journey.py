@@ -172,6 +172,18 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(step for step in self.steps if isinstance(step, Push))
 
 
+class Campaign(msgspec.Struct, frozen=True, kw_only=True):
+    """One push to an audience, once. `flow`: a journey of this push that nothing triggers.
+
+    `rule` says who is in the audience; `per_second` bounds how many pushes are asked for, in all partitions.
+    """
+
+    app: str
+    rule: str
+    per_second: int
+    flow: Journey
+
+
 def kinds(journey: Journey) -> frozenset[str]:
     """Names of the facts that can move an instance of the journey or begin one."""
     waits = [step.match.fact for step in journey.steps if isinstance(step, WaitForFact)]

@@ -16,8 +16,8 @@ import msgspec
 from ledger import attribution, candidates, entry, exits, profile, walk
 from ledger import facts as f
 from ledger.ids import short_hash
-from ledger.setting import Setting, Step, Turn, UnknownDefinition
-from ledger.subject import RECENT_IDS_MAX, Candidate, Instance, Subject
+from ledger.setting import Setting, Step, Turn
+from ledger.subject import RECENT_IDS_MAX, Candidate, Subject
 
 replace = msgspec.structs.replace
 
@@ -117,6 +117,3 @@ def _forget(subject: Subject, turn: Turn) -> Step:
     for instance in subject.instances:
         turn.end(instance, "erased")
     return remaining, tuple(turn.facts)
-
-
-__all__ = ["Instance", "Setting", "Step", "UnknownDefinition", "fire", "hear", "react", "seen_active"]

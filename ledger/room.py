@@ -7,10 +7,12 @@ on without a word. So no row outgrows what a record may hold (tests/unit/test_ro
 
 from __future__ import annotations
 
+import msgspec
+
 from ledger import facts as f
 from ledger.consent import Consent, installation_key, token_id
 from ledger.ids import derived
-from ledger.subject import CONTACTS_MAX, Contact
+from ledger.subject import CONTACTS_MAX, Contact, Subject
 
 
 def evicted(
@@ -53,6 +55,20 @@ def with_contact(
         else:
             kept.append(one)
     return tuple(kept), len(everything) - len(kept)
+
+
+def released(subject: Subject, fact: f.DeliveryFact) -> Subject:
+    """Give a slot of the caps back: the push of a marketing decision never went out.
+
+    Only what is certain counts: refused before it was taken, or withheld by the last look. A marketing
+    decision names one installation, so its one outcome settles it.
+    """
+    if not isinstance(fact, f.PushRejected | f.PushWithheldLate):
+        return subject
+    left = tuple(
+        one for one in subject.contacts if one.decision_id != fact.decision_id or len(one.installations) != 1
+    )
+    return subject if left == subject.contacts else msgspec.structs.replace(subject, contacts=left)
 
 
 def _size(contact: Contact) -> int:

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 from ledger import facts as f
+from ledger.definitions import Definitions, UnknownDefinition
 from ledger.ids import derived
+from ledger.journey import Journey
+from ledger.rules import Rules, Texts
 from ledger.subject import Instance, Subject
 from ledger.time_zones import ZoneTable
 
-if TYPE_CHECKING:
-    from ledger.definitions import Definitions
-    from ledger.journey import Journey
-    from ledger.rules import Rules, Texts
-
 Step = tuple[Subject, tuple[f.SubjectFact, ...]]
 """The next state and the facts that follow from it, in order."""
-
-
-class UnknownDefinition(LookupError):  # noqa: N818 - named for what was met
-    """An instance cites a journey body that this process has not read.
-
-    Operator action: none if it passes; else check that the definitions topic is complete.
-    """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

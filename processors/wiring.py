@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from faust.types import TP
@@ -16,21 +16,24 @@ from connectors.push.console import ConsoleSender
 from connectors.rules.cel import CelRules
 from connectors.rules.liquid import LiquidTexts
 from connectors.time_zones import zone_table
+from ledger.control import Control
 from processors.agents import identity_linker as linking
 from processors.agents import intake, reach_rows, subject_rows
 from processors.agents.consent_projector import consent_projector
+from processors.agents.control_rows import ControlHandler
 from processors.agents.identity_linker import IdentityLinker, identity_linker
 from processors.agents.journey_runner import journey_runner
 from processors.agents.metrics_streamer import MetricsStreamer, metrics_streamer
 from processors.agents.push_sender import Lease, PushSenderHandler, push_sender
 from processors.agents.reach_rows import ReachHandler
 from processors.agents.subject_rows import SubjectHandler
-from processors.definitions.archive import definitions_in_force, publish_definitions
+from processors.definitions.archive import Archive, publish_definitions, read_archive
 from processors.lane.app import lane_app
 from processors.lane.changelog import Watermarks
-from processors.lane.lane import Lane, Prepare
+from processors.lane.lane import Hooks, Lane, Prepare
 from processors.lane.merge import RecordedEnds
 from processors.lane.table import LaneTable, RowCodec
+from processors.lane.transaction import Transaction
 from processors.lane.transport import Fetch
 from processors.lane.watchdog import Watchdog
 from processors.lane.writer import TransactionalWriter
@@ -40,6 +43,8 @@ from processors.telemetry import catalogue as measured
 from processors.telemetry.telemetry import Telemetry
 from processors.topic_names import (
     CONSENT_CHANGELOG,
+    DELIVERIES,
+    ITEM_CHANGES,
     JOURNEYS_CHANGELOG,
     LINKS,
     LINKS_CHANGELOG,
@@ -117,6 +122,7 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
     everybody.
     """
     definitions = asyncio.run(publish_definitions(settings.kafka_bootstrap, settings.definitions))
+    archive = Archive(settings.kafka_bootstrap, definitions.bodies)
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
     worker = Worker("journeys", settings, telemetry)
     lane = worker.lane("subjects", JOURNEYS_CHANGELOG, subject_rows.ROWS)
@@ -134,9 +140,23 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
         reappend,
         settings.bad_share_max,
         telemetry.meters,
+        archive.bodies,
     )
-    consent_projector(worker.app, lane, handler)
-    journey_runner(worker.app, lane, handler)
+    control = ControlHandler(lane.table, handler.setting, partitions, telemetry.meters)
+
+    async def before(partition: int, items: Sequence[Any]) -> bool:
+        return await archive.holds(control.cited(partition, items)) and await handler.before(partition, items)
+
+    def fire(key: bytes, row: Any, transaction: Transaction) -> None:
+        if isinstance(row, Control):
+            control.fire(row, transaction)
+        else:
+            handler.fire(key, row, transaction)
+
+    # By the event clock nobody tells a run anything: its inputs are complete, its folder's definitions count.
+    consent_projector(worker.app, lane, handler, None if by_events else control)
+    others = () if by_events else (ITEM_CHANGES, DELIVERIES)
+    journey_runner(worker.app, lane, handler, Hooks(fire=fire, before=before), *others)
     if not by_events:
         links_lane = worker.lane("links", LINKS_CHANGELOG, linking.ROWS)
         linker = IdentityLinker(partitions, appender.append_all, settings.bad_share_max, telemetry.meters)
@@ -150,7 +170,7 @@ def delivery(settings: Settings, telemetry: Telemetry) -> Any:
     By the wall clock they are two lanes, so that a slow provider never delays a revocation. By the event
     clock they are one lane, whose merge is the barrier: consent is folded exactly up to the decision.
     """
-    definitions = asyncio.run(definitions_in_force(settings.kafka_bootstrap, settings.definitions))
+    archive = Archive(settings.kafka_bootstrap, asyncio.run(read_archive(settings.kafka_bootstrap)))
     partitions = asyncio.run(partition_count(settings.kafka_bootstrap, PERMISSIONS))
     worker = Worker("delivery", settings, telemetry)
     app = worker.app
@@ -175,7 +195,7 @@ def delivery(settings: Settings, telemetry: Telemetry) -> Any:
 
     handler = PushSenderHandler(
         ConsoleSender(settings.pushes_file),
-        definitions.policy,
+        archive,
         reach_of,
         barrier,
         Lease(settings.lease_s, settings.clock_skew_s),

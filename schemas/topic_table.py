@@ -17,14 +17,15 @@ from typing import Any, Final, Literal
 import yaml
 
 LEDGER: Final = "optin.permissions"
-KEPT: Final = (LEDGER, "optin.links")
-"""Kept for ever: the ledger, and the claims that it follows from."""
+KEPT: Final = (LEDGER, "optin.links", "optin.control")
+"""Kept for ever: the ledger, the claims that it follows from, and what was put in force when."""
 DEAD_LETTERS: Final = "optin.dead-letters"
 
 NAME: Final = re.compile(r"optin\.[a-z][a-z0-9-]*")
-FACT_KEYS: Final = ("subject", "installation", "item")
+FACT_KEYS: Final = ("subject", "installation", "item", "request")
 """Keys that are a field of each fact on the topic, by its name."""
-KEYS: Final = (*FACT_KEYS, "source_key", "content_hash", "table_key")
+KEYS: Final = (*FACT_KEYS, "none", "source_key", "content_hash", "table_key")
+"""`none`: no key, but a partition that the producer names."""
 ROLES: Final = ("app_backend", "journeys", "delivery", "metrics", "operator")
 """Who may write and read: app backends, our processor roles, people at the command line."""
 

@@ -10,12 +10,16 @@ from processors.lane.lane import Hooks, Lane
 from processors.topic_names import ACTIVITY
 
 
-def journey_runner(app: Any, lane: Lane, handler: SubjectHandler) -> None:
-    """Register the agent on `app`; journeys start, move and fire in the rows of `lane`."""
-    lane.handle(ACTIVITY, handler)
-    lane.hooks = Hooks(fire=handler.fire, before=handler.before)
+def journey_runner(app: Any, lane: Lane, handler: SubjectHandler, hooks: Hooks, *topics: str) -> None:
+    """Register the agent on `app`; journeys start, move and fire in the rows of `lane`.
 
-    @app.agent(raw_topic(app, ACTIVITY), name="journey_runner")  # type: ignore[untyped-decorator]
+    `topics`: what moves them beside activity.
+    """
+    for topic in (ACTIVITY, *topics):
+        lane.handle(topic, handler)
+    lane.hooks = hooks
+
+    @app.agent(raw_topic(app, ACTIVITY, *topics), name="journey_runner")  # type: ignore[untyped-decorator]
     async def run(chunks: Any) -> None:
         async for chunk in chunks.noack().events():
             lane.feed(chunk.message)

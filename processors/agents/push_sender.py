@@ -11,13 +11,14 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeGuard
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, Protocol, TypeGuard
 
 from connectors import codec
 from connectors.push.port import Outcome, Push, PushSender
 from ledger import facts as f
 from ledger.consent import installation_key
+from ledger.definitions import UnknownDefinition
 from ledger.ids import derived, push_id
 from ledger.policy import Policy
 from ledger.reach import NOBODY, Reach, address, late_refusal
@@ -43,6 +44,16 @@ now, and both topics as far as the decisions cite them; False if that takes too 
 
 ReachOf = Callable[[bytes, Transaction], Reach | None]
 """The subject's folded consent, as the barrier left it."""
+
+
+class Policies(Protocol):
+    """The policies that decisions cite, by version."""
+
+    async def holds(self, versions: Iterable[str]) -> bool:
+        """Whether these are known; False: not yet, ask again. Raises `Transient`."""
+
+    def policy(self, version: str) -> Policy | None:
+        """A policy that is known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ class PushSenderHandler:
     def __init__(
         self,
         sender: PushSender,
-        policy: Policy,
+        policies: Policies,
         reach_of: ReachOf,
         barrier: Barrier,
         lease: Lease,
@@ -86,7 +97,7 @@ class PushSenderHandler:
         `by_events`: outcomes are dated by their attempt, not by when they came in.
         """
         self._sender = sender
-        self._policy = policy
+        self._policies = policies
         self._reach_of = reach_of
         self._barrier = barrier
         self._lease = lease
@@ -109,6 +120,8 @@ class PushSenderHandler:
         sends = [i.fact for i in items if isinstance(i, Accepted) and _is_send(i.fact)]
         if not sends:
             return True
+        if not await self._policies.holds({send.policy_version for send in sends}):
+            return False
         self._lease_started[partition] = time.monotonic()
         return await self._fold_consent(partition, sends)
 
@@ -134,7 +147,10 @@ class PushSenderHandler:
         reach = self._reach_of(key, transaction) or NOBODY
         where = installation_key(decision.app, installation)
         name = push_id(decision.decision_id, where)
-        late = late_refusal(reach, decision, installation, self._policy, transaction.now)
+        policy = self._policies.policy(decision.policy_version)
+        if policy is None:
+            raise UnknownDefinition(f"policy {decision.policy_version}")
+        late = late_refusal(reach, decision, installation, policy, transaction.now)
         to = address(reach, where)
         if late is not None or to is None:
             withheld = f.PushWithheldLate(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from connectors import codec
+from ledger import control, journeys, subject
 from ledger import fold as core
-from ledger import journeys, subject
 from ledger.admission import subject_of
 from ledger.consent_fold import refusal
-from ledger.definitions import Definitions
+from ledger.control import Control
+from ledger.definitions import Body, Definitions, of_versions
 from ledger.facts import PushDecided, SubjectFact
 from ledger.rules import Rules, Texts
 from ledger.setting import Setting
@@ -29,19 +30,36 @@ from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
 from processors.telemetry import catalogue as c
 from processors.telemetry.meters import FORGETFUL, Meters
-from processors.topic_names import DECISIONS, PERMISSIONS, TOKENS
+from processors.topic_names import DECISIONS, DELIVERIES, ITEM_CHANGES, PERMISSIONS, TOKENS
 from processors.wall_clock import wall_ms
 
 log = logging.getLogger(__name__)
 
-ROWS = RowCodec(
-    encode=subject.encode,
-    decode=subject.decode,
-    wake_at=subject.wake_at,
-    wake_at_encoded=subject.wake_at_encoded,
-    version=subject.STATE_VERSION,
-)
 
+def _encode(row: Subject | Control) -> bytes:
+    return control.encode(row) if isinstance(row, Control) else subject.encode(row)
+
+
+def _decode(raw: bytes) -> Subject | Control:
+    return control.decode(raw) if control.is_control(raw) else subject.decode(raw)
+
+
+def _wake_at(row: Subject | Control) -> int | None:
+    return control.wake_at(row) if isinstance(row, Control) else subject.wake_at(row)
+
+
+def _wake_at_encoded(raw: bytes) -> int | None:
+    if control.is_control(raw):
+        return control.wake_at(control.decode(raw))
+    return subject.wake_at_encoded(raw)
+
+
+ROWS = RowCodec(_encode, _decode, _wake_at, _wake_at_encoded, version=subject.STATE_VERSION)
+"""Subjects, and beside them what operators told the partition."""
+
+
+_OURS: Final = frozenset({DELIVERIES, ITEM_CHANGES})
+"""Written by roles of ours, whose clocks are not measured against the broker's."""
 
 Reappend = Callable[[str, int, bytes, bytes | None, int], Awaitable[None]]
 """`reappend(topic, partition, key, value, first append in ms)`: acknowledged when it returns."""
@@ -66,7 +84,9 @@ class SubjectHandler:
         reappend: Reappend | None = None,
         bad_share_max: float = 1.0,
         meters: Meters = FORGETFUL,
+        bodies: Mapping[str, Body] | None = None,
     ) -> None:
+        """`definitions`: in force until others are activated, whose bodies are in `bodies`."""
         self._definitions = definitions
         self._zone_table = zone_table
         self._rules = rules
@@ -74,7 +94,10 @@ class SubjectHandler:
         self._partitions = partitions
         self._reappend = reappend
         self._bad_share = BadShare(bad_share_max)
-        self._last_setting = self._setting_at(0, 0)
+        self._bodies = definitions.bodies if bodies is None else bodies
+        self._activated: dict[tuple[str, tuple[str, ...]], Definitions] = {}
+        self._last_place: tuple[int, int, Control | None] | None = None
+        self._last_setting = Setting(definitions, zone_table, rules, texts, 0, 0)
         self._meters = meters
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
@@ -82,7 +105,7 @@ class SubjectHandler:
 
         That stops the role here, before anything of the chunk is appended elsewhere.
         """
-        read = intake.read(record)
+        read = intake.read(record, ours=record.topic in _OURS)
         if isinstance(read[1], Refused):
             self._bad_share.note(refused=True)
         else:
@@ -132,7 +155,7 @@ class SubjectHandler:
             self._refuse(Refused(item.record, no_room, "the subject's state is full"), transaction)
             self._mark(item.record, transaction)
             return
-        setting = self._setting(transaction)
+        setting = self.setting(transaction)
         after, facts = core.fold(row, fact.subject, fact, item.appended_ms, transaction.now, setting)
         self._store(key, row, after, facts, transaction)
         if type(fact) in REVOCATIONS and after != row:
@@ -140,20 +163,33 @@ class SubjectHandler:
 
     def fire(self, key: bytes, row: Subject, transaction: Transaction) -> None:
         """Take the due steps of a row."""
-        after, facts = journeys.fire(row, key.decode(), transaction.now, self._setting(transaction))
+        after, facts = journeys.fire(row, key.decode(), transaction.now, self.setting(transaction))
         self._store(key, row, after, facts, transaction)
 
-    def _setting(self, transaction: Transaction) -> Setting:
+    def setting(self, transaction: Transaction) -> Setting:
+        """What holds now: the definitions that were activated in this partition, or the process's own."""
         permissions_next, tokens_next = transaction.next.get(PERMISSIONS, 0), transaction.next.get(TOKENS, 0)
-        last = self._last_setting  # the same for all records of a chunk
-        if (permissions_next, tokens_next) != (last.permissions_next, last.tokens_next):
-            last = self._last_setting = self._setting_at(permissions_next, tokens_next)
-        return last
+        told: Control | None = transaction.get(control.KEY)
+        place = permissions_next, tokens_next, told
+        if place != self._last_place:  # the same for all records of a chunk
+            self._last_place = place
+            self._last_setting = Setting(
+                self._in_force(told),
+                self._zone_table,
+                self._rules,
+                self._texts,
+                permissions_next,
+                tokens_next,
+            )
+        return self._last_setting
 
-    def _setting_at(self, permissions_next: int, tokens_next: int) -> Setting:
-        return Setting(
-            self._definitions, self._zone_table, self._rules, self._texts, permissions_next, tokens_next
-        )
+    def _in_force(self, told: Control | None) -> Definitions:
+        if told is None or not told.policy_version:
+            return self._definitions
+        versions = told.policy_version, told.journey_versions
+        if versions not in self._activated:
+            self._activated[versions] = of_versions(*versions, self._bodies)
+        return self._activated[versions]
 
     def _misplaced(self, record: Any, transaction: Transaction) -> None:
         if self._reappend is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Annotated, Final
@@ -9,8 +10,15 @@ from typing import Annotated, Final
 import typer
 
 from connectors.errors import Misconfigured
-from processors import report
+from ledger import definitions as core
+from ledger import facts as f
+from ledger.policy import Policy
+from ledger.time_zones import as_text
+from processors import control, report
+from processors.attach import servers
+from processors.commands.options import DataFolder
 from processors.definitions import cases
+from processors.definitions.archive import publish_definitions, read_archive
 from processors.definitions.loader import TEST_ENDING, examine, load, write_definitions
 
 app = typer.Typer(
@@ -83,3 +91,90 @@ def run_cases(
         report.err.print(f"without cases: {', '.join(untested)}", highlight=False)
     if failed:
         raise typer.Exit(PROBLEMS_FOUND)
+
+
+@app.command("publish")
+def publish(folder: Folder, data: DataFolder = None) -> None:
+    """Check a folder, publish its bodies, and put its policy and journeys in force in every partition.
+
+    Nothing is published if anything is wrong. Open instances end by the version that they began with;
+    decisions cite the versions they were made by. Publishing the same again changes nothing.
+    """
+    definitions = load(folder)
+    with report.progress() as progress, servers(data, progress) as found:
+        progress(f"Publishing {folder}")
+        changed = asyncio.run(_publish(found.kafka_bootstrap, folder, definitions))
+    for name, version in (
+        *sorted(definitions.journey_versions.items()),
+        ("policy", definitions.policy_version),
+    ):
+        typer.echo(f"{version}  {name}")
+    report.err.print("in force from now on" if changed else "it was in force already", highlight=False)
+
+
+async def _publish(bootstrap: str, folder: Path, definitions: core.Definitions) -> bool:
+    await publish_definitions(bootstrap, folder)
+    versions = definitions.policy_version, tuple(sorted(definitions.journey_versions.values()))
+    latest = [control.activations(partition)[-1:] for partition in await control.told(bootstrap)]
+    if all([(one.policy_version, one.journey_versions) for one in last] == [versions] for last in latest):
+        return False
+    fact = f.DefinitionsActivated(
+        **control.envelope(policy_version=versions[0], journey_versions=versions[1])
+    )
+    await control.tell(bootstrap, fact)
+    return True
+
+
+@app.command("show")
+def show(data: DataFolder = None) -> None:
+    """Say what is in force: each journey and the policy with its version."""
+    with report.progress() as progress, servers(data, progress) as found:
+        told, bodies = asyncio.run(_told(found.kafka_bootstrap))
+    latest = [control.activations(partition)[-1:] for partition in told]
+    if not any(latest):
+        report.err.print("nothing was published: each worker goes by its own folder (OPTIN_DEFINITIONS)")
+        return
+    for versions, numbers in _by_versions(latest).items():
+        if len(numbers) < len(latest):
+            report.err.print(f"only in the partitions {', '.join(map(str, numbers))}: publish it again")
+        for version in versions:
+            typer.echo(f"{version}  {_name(bodies.get(version))}")
+
+
+@app.command("history")
+def history(data: DataFolder = None) -> None:
+    """Say what was put in force when, and what each time changed."""
+    with report.progress() as progress, servers(data, progress) as found:
+        told, bodies = asyncio.run(_told(found.kafka_bootstrap))
+    before: dict[str, str] = {}
+    for fact in control.activations(told[0]):
+        now = {_name(bodies.get(v)): v for v in (fact.policy_version, *fact.journey_versions)}
+        changes = [f"+ {name} {now[name]}" for name in sorted(now.keys() - before.keys())]
+        changes += [f"- {name}" for name in sorted(before.keys() - now.keys())]
+        changes += [
+            f"~ {name} {before[name]} -> {now[name]}"
+            for name in sorted(now.keys() & before.keys())
+            if now[name] != before[name]
+        ]
+        typer.echo(f"{as_text(fact.occurred_at)}  {'; '.join(changes) or 'nothing changed'}")
+        before = now
+
+
+async def _told(bootstrap: str) -> tuple[list[list[f.ControlFact]], dict[str, core.Body]]:
+    return await control.told(bootstrap), await read_archive(bootstrap)
+
+
+def _by_versions(latest: list[list[f.DefinitionsActivated]]) -> dict[tuple[str, ...], list[int]]:
+    found: dict[tuple[str, ...], list[int]] = {}
+    for number, last in enumerate(latest):
+        for one in last:
+            found.setdefault((one.policy_version, *one.journey_versions), []).append(number)
+    return found
+
+
+def _name(body: core.Body | None) -> str:
+    if body is None:
+        return "not read"
+    if isinstance(body, Policy):
+        return "policy"
+    return body.flow.name if isinstance(body, core.Campaign) else body.name

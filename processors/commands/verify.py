@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Final
 
 import typer
@@ -12,12 +13,13 @@ from connectors.kafka.read import first_offset
 from connectors.kafka.topics import partition_count
 from connectors.time_zones import zone_table
 from ledger.consent_fold import LedgerFact
+from ledger.definitions import Body
 from ledger.policy import Policy
 from ledger.verify import objections
 from processors import report
 from processors.attach import servers
 from processors.commands.options import DataFolder
-from processors.definitions.archive import Archive, read_archive
+from processors.definitions.archive import read_archive
 from processors.history import decisions_of, ledger_of
 from processors.topic_names import PERMISSIONS, TOKENS
 
@@ -58,7 +60,7 @@ def verify(
 
 
 async def verify_partition(
-    bootstrap: str, partition: int, archive: Archive, tokens_kept: bool
+    bootstrap: str, partition: int, archive: Mapping[str, Body], tokens_kept: bool
 ) -> tuple[int, list[tuple[str, int, str]]]:
     """Check all decisions of one partition: how many, and (decision id, revision, objection) of bad ones."""
     ledger: dict[str, list[LedgerFact]] = defaultdict(list)

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
 from connectors.kafka.read import read_topic
 from ledger import definitions as core
-from processors.definitions.loader import load, shipped
+from ledger.policy import Policy
+from processors.definitions.loader import examine, load, shipped, shipped_folder
 from processors.topic_names import DEFINITIONS
 
-Archive = dict[str, core.Body]
+AGAIN_S: Final = 0.5
+"""How long to wait before the topic is read again for a body that is not there yet."""
 
 
-async def read_archive(bootstrap: str) -> Archive:
+class Archive:
+    """All bodies that this process has read so far, by version."""
+
+    def __init__(self, bootstrap: str, bodies: Mapping[str, core.Body]) -> None:
+        self._bootstrap = bootstrap
+        self.bodies: dict[str, core.Body] = dict(bodies)
+
+    async def holds(self, versions: Iterable[str]) -> bool:
+        """Whether these bodies are here; reads the topic once more if not. Raises `Transient`."""
+        missing = [version for version in versions if version not in self.bodies]
+        if not missing:
+            return True
+        self.bodies.update(await read_archive(self._bootstrap))
+        if all(version in self.bodies for version in missing):
+            return True
+        await asyncio.sleep(AGAIN_S)
+        return False
+
+    def policy(self, version: str) -> Policy | None:
+        """The policy of a version, if it is known."""
+        body = self.bodies.get(version)
+        return body if isinstance(body, Policy) else None
+
+
+async def read_archive(bootstrap: str) -> dict[str, core.Body]:
     """All bodies that were ever published, by their version."""
-    archive: Archive = {}
+    archive: dict[str, core.Body] = {}
     async for records in read_topic(bootstrap, DEFINITIONS):
         for record in records:
             archive[record.key.decode()] = core.parse(record.value)
@@ -29,10 +58,15 @@ async def definitions_in_force(bootstrap: str, folder: Path | None) -> core.Defi
 
 
 async def publish_definitions(bootstrap: str, folder: Path | None) -> core.Definitions:
-    """Publish what is not published yet, awaited; the definitions in force. Idempotent."""
+    """Publish what is not published yet, awaited; the definitions of the folder. Idempotent.
+
+    Raises `Misconfigured`, before anything is published, if something is wrong with the folder.
+    """
     archive = await read_archive(bootstrap)
     definitions = _with_archive(archive, folder)
-    missing = {v: body for v, body in definitions.bodies.items() if v not in archive}
+    campaigns = _campaigns(folder)
+    bodies = {**definitions.bodies, **{core.version_of(body): body for body in campaigns}}
+    missing = {version: body for version, body in bodies.items() if version not in archive}
     if missing:
         producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
         await producer.start()
@@ -44,5 +78,12 @@ async def publish_definitions(bootstrap: str, folder: Path | None) -> core.Defin
     return definitions
 
 
-def _with_archive(archive: Archive, folder: Path | None) -> core.Definitions:
+def _campaigns(folder: Path | None) -> tuple[core.Campaign, ...]:
+    if folder is not None:
+        return examine(folder).bodies
+    with shipped_folder() as found:
+        return examine(found).bodies
+
+
+def _with_archive(archive: Mapping[str, core.Body], folder: Path | None) -> core.Definitions:
     return shipped(archive) if folder is None else load(folder, archive)

@@ -67,6 +67,19 @@ def journey_of(given: m.Journey, messages: Mapping[str, j.Message], audience: st
     )
 
 
+def campaign_of(given: m.Campaign, message: j.Message, rule: str) -> j.Campaign:
+    """A campaign that was checked; `rule`: that of its audience."""
+    flow = j.Journey(
+        name=given.name,
+        triggers=(),
+        steps=(j.Push(step="campaign", message=message),),
+        priority=given.priority,
+        holdout=j.Holdout(salt=given.holdout.salt, percent=given.holdout.percent),
+        attribution_ms=given.attribution,
+    )
+    return j.Campaign(app=given.app, rule=rule, per_second=given.per_second, flow=flow)
+
+
 def message_of(given: m.Message) -> j.Message:
     """A message as the core's value."""
     return j.Message(**given.model_dump())

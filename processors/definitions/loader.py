@@ -24,7 +24,7 @@ from ledger.subject import KEPT_MAX
 from processors.definitions import models as m
 from processors.definitions.audiences import rule_of
 from processors.definitions.checks import check_journey, check_message, check_policy, check_rule
-from processors.definitions.compile import journey_of, message_of, policy_of
+from processors.definitions.compile import campaign_of, journey_of, message_of, policy_of
 from processors.definitions.problem import Problem, Wrong, one_of
 from processors.definitions.source import Source
 
@@ -48,6 +48,8 @@ class Examined:
     audiences: Mapping[str, m.Audience]
     campaigns: Mapping[str, m.Campaign]
     definitions: core.Definitions | None
+    bodies: tuple[core.Campaign, ...] = ()
+    """The campaigns as the core's values."""
 
 
 def load(folder: Path, archive: Mapping[str, core.Body] | None = None) -> core.Definitions:
@@ -87,6 +89,7 @@ def examine(folder: Path, archive: Mapping[str, core.Body] | None = None) -> Exa
     for source, campaign in campaigns.values():
         problems += _check_campaign(campaign, source, known, by_name)
     definitions = None
+    bodies: tuple[core.Campaign, ...] = ()
     if policy is not None and not problems:
         texts = {name: message_of(message) for name, message in by_name.items()}
         compiled = []
@@ -99,6 +102,10 @@ def examine(folder: Path, archive: Mapping[str, core.Body] | None = None) -> Exa
             compiled.append(body)
         if not problems:
             definitions = core.in_force(policy_of(policy), tuple(compiled), archive or {})
+            bodies = tuple(
+                campaign_of(one, texts[one.message], rule_of(one.audience, known))
+                for _, one in campaigns.values()
+            )
     return Examined(
         problems=tuple(sorted(set(problems))),
         policy=policy,
@@ -107,6 +114,7 @@ def examine(folder: Path, archive: Mapping[str, core.Body] | None = None) -> Exa
         audiences=known,
         campaigns={name: one for name, (_, one) in campaigns.items()},
         definitions=definitions,
+        bodies=bodies,
     )
 
 

@@ -27,7 +27,7 @@ from processors.agents.reach_rows import ReachHandler
 from processors.agents.subject_rows import SubjectHandler
 from processors.lane import lane as lane_module
 from processors.lane import recovery
-from processors.lane.lane import Lane
+from processors.lane.lane import Hooks, Lane
 from processors.lane.table import LaneTable, RowCodec
 from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, LINKS_CHANGELOG, SENDS_CHANGELOG
 from tests.simulation.consumer import App
@@ -35,7 +35,7 @@ from tests.simulation.definitions import definitions_of
 from tests.simulation.group import Assignment, Group, Member
 from tests.simulation.loop import PROCESS, Process, VirtualLoop
 from tests.simulation.ports import Ends, Provider, Reappender, Wire, Writer, read_back
-from tests.support.given import ZONES
+from tests.support.given import ZONES, OnePolicy
 
 LEASE_S = 10.0
 SKEW_S = 2.0
@@ -99,7 +99,7 @@ class Worker:
             definitions_of(scenario), ZONES, CelRules(), LiquidTexts(), scenario.partitions, reappend
         )
         consent_projector(self.app, lane, handler)
-        journey_runner(self.app, lane, handler)
+        journey_runner(self.app, lane, handler, Hooks(fire=handler.fire, before=handler.before))
         if not scenario.by_events:
             links_lane = self._lane("links", LINKS_CHANGELOG, linking.ROWS)
             linking.identity_linker(
@@ -125,7 +125,7 @@ class Worker:
 
         handler = PushSenderHandler(
             Provider(self._wire),
-            definitions_of(scenario).policy,
+            OnePolicy(definitions_of(scenario).policy),
             reach_of,
             barrier,
             Lease(LEASE_S, SKEW_S),

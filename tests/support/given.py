@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count
 from typing import Any, Final, TypeVar
 
@@ -76,6 +77,19 @@ def policy(**changes: Any) -> p.Policy:
         "transactional_messages": ("receipt",),
     }
     return p.Policy(**{**known, **changes})
+
+
+class OnePolicy:
+    """The same policy whatever version a decision cites."""
+
+    def __init__(self, rules: p.Policy | None = None) -> None:
+        self._rules = rules or policy()
+
+    async def holds(self, versions: Iterable[str]) -> bool:  # noqa: ARG002 - any
+        return True
+
+    def policy(self, version: str) -> p.Policy | None:  # noqa: ARG002 - any
+        return self._rules
 
 
 def message(**changes: Any) -> j.Message:

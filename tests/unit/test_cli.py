@@ -38,7 +38,8 @@ def test_the_commands_are_those_of_the_readme() -> None:
     """A renamed command is a change for everybody."""
     assert {words[0] for words, _ in ALL} == {
         *("up", "status", "down", "demo", "replay", "worker", "topics", "migrate"),
-        *("sql", "explain", "verify", "bench", "doctor", "dead-letters", "definitions"),
+        *("sql", "explain", "verify", "bench", "doctor", "dead-letters"),
+        *("definitions", "audience", "campaign"),
     }
 
 

@@ -8,11 +8,10 @@ import pytest
 
 from ledger import facts as f
 from ledger.attribution import opened, ordered
-from ledger.definitions import held_out
+from ledger.definitions import UnknownDefinition, held_out
 from ledger.ids import push_id
 from ledger.journey import Holdout, Match
 from ledger.journeys import fire
-from ledger.setting import UnknownDefinition
 from ledger.subject import Contact, Subject, wake_at
 from ledger.unreadable import mark
 from tests.property.test_journey_laws import Life

@@ -13,7 +13,7 @@ from connectors.push.port import Outcome, Push
 from processors.agents import push_sender
 from processors.agents.intake import Accepted
 from processors.agents.push_sender import Lease, PushSenderHandler, Ready
-from tests.support.given import NOON, decision, policy
+from tests.support.given import NOON, OnePolicy, decision
 
 LEASE_S: Final = 10.0
 
@@ -64,7 +64,9 @@ def outcomes_after(waits: Sequence[tuple[str, float]], clock: Clock) -> tuple[An
     async def barrier(*_: int) -> bool:
         return True
 
-    handler = PushSenderHandler(sender, policy(), lambda *_: None, barrier, Lease(LEASE_S, 2.0), lambda: NOON)
+    handler = PushSenderHandler(
+        sender, OnePolicy(), lambda *_: None, barrier, Lease(LEASE_S, 2.0), lambda: NOON
+    )
 
     async def run() -> Any:
         for verdict, wait_s in waits:

@@ -13,7 +13,7 @@ from processors.agents.push_sender import Lease, PushSenderHandler, Ready
 from processors.lane.table import LaneTable, Partition
 from processors.lane.transaction import Transaction
 from processors.topic_names import DELIVERIES
-from tests.support.given import NOON, decision, policy
+from tests.support.given import NOON, OnePolicy, decision
 
 PUSH = Push("push-1", "shop", "console", "token", "title", "body")
 DECIDED = decision(installations=("phone",))
@@ -39,7 +39,13 @@ class Barriers:
         """What becomes of an attempt whose lease was over at once."""
         lease_over = Lease(0.0, 1.0)
         handler = PushSenderHandler(
-            self, policy(), lambda *_: None, self.barrier, lease_over, lambda: NOON, leaving=lambda: leaving
+            self,
+            OnePolicy(),
+            lambda *_: None,
+            self.barrier,
+            lease_over,
+            lambda: NOON,
+            leaving=lambda: leaving,
         )
         ready = Ready(DECIDED, "phone", PUSH, 1, NOON)
         table = LaneTable("changelog", reach_rows.ROWS)
