@@ -19,9 +19,12 @@ from connectors.time_zones import zone_table
 from ledger.control import Control
 from processors.agents import identity_linker as linking
 from processors.agents import intake, reach_rows, subject_rows
+from processors.agents import item_watcher as watching
 from processors.agents.consent_projector import consent_projector
 from processors.agents.control_rows import ControlHandler
 from processors.agents.identity_linker import IdentityLinker, identity_linker
+from processors.agents.intake import Accepted
+from processors.agents.item_watcher import ItemWatcher, item_watcher, watch_records
 from processors.agents.journey_runner import journey_runner
 from processors.agents.metrics_streamer import MetricsStreamer, metrics_streamer
 from processors.agents.push_sender import Lease, PushSenderHandler, push_sender
@@ -45,6 +48,7 @@ from processors.topic_names import (
     CONSENT_CHANGELOG,
     DELIVERIES,
     ITEM_CHANGES,
+    ITEMS_CHANGELOG,
     JOURNEYS_CHANGELOG,
     LINKS,
     LINKS_CHANGELOG,
@@ -145,6 +149,9 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
     control = ControlHandler(lane.table, handler.setting, partitions, telemetry.meters)
 
     async def before(partition: int, items: Sequence[Any]) -> bool:
+        if not by_events:
+            facts = [item.fact for item in items if isinstance(item, Accepted)]
+            await appender.append_all(watch_records(facts, partitions))
         return await archive.holds(control.cited(partition, items)) and await handler.before(partition, items)
 
     def fire(key: bytes, row: Any, transaction: Transaction) -> None:
@@ -161,6 +168,9 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
         links_lane = worker.lane("links", LINKS_CHANGELOG, linking.ROWS)
         linker = IdentityLinker(partitions, appender.append_all, settings.bad_share_max, telemetry.meters)
         identity_linker(worker.app, links_lane, linker)
+        items_lane = worker.lane("items", ITEMS_CHANGELOG, watching.ROWS)
+        watcher = ItemWatcher(items_lane.table, partitions, appender.append_all, telemetry.meters)
+        item_watcher(worker.app, items_lane, watcher)
     return worker.app
 
 

@@ -24,7 +24,7 @@ DEAD_LETTERS: Final = "optin.dead-letters"
 NAME: Final = re.compile(r"optin\.[a-z][a-z0-9-]*")
 FACT_KEYS: Final = ("subject", "installation", "item", "request")
 """Keys that are a field of each fact on the topic, by its name."""
-KEYS: Final = (*FACT_KEYS, "none", "source_key", "content_hash", "table_key")
+KEYS: Final = (*FACT_KEYS, "none", "item_and_subject", "source_key", "content_hash", "table_key")
 """`none`: no key, but a partition that the producer names."""
 ROLES: Final = ("app_backend", "journeys", "delivery", "metrics", "operator")
 """Who may write and read: app backends, our processor roles, people at the command line."""

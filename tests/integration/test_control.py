@@ -113,7 +113,7 @@ def test_an_audience_is_counted_by_the_owners_of_its_subjects() -> None:
 
 
 def test_open_instances_end_by_the_version_that_they_began_with(stack: Stack, folder: Path) -> None:
-    """Publishing puts a journey in force everywhere; decisions cite what they were made by; `verify` agrees."""
+    """Publishing puts a journey in force everywhere; decisions cite their versions, and `verify` agrees."""
     first = published(folder)
     cart(stack, "p1", "old-cart")
     assert wait_until(lambda: len(begun(stack)) == 1, SETTLE_S)
@@ -146,6 +146,35 @@ def begun(stack: Stack) -> list[str]:
     """Instances that began."""
     told = [decode(record.value) for record in asyncio.run(read(stack.kafka_bootstrap, "optin.decisions"))]
     return [one[1]["instance"] for one in told if one and one[0] == "JourneyStarted"]
+
+
+def test_watchers_of_an_item_hear_of_a_lower_price(stack: Stack) -> None:
+    """Whoever saved it and did not order it since; the push cites the item's version and says the price."""
+    at = wall_ms()
+    people = ("p5", "p7")
+    saved = [fact(f.ItemSaved, at, subject=p, installation=f"phone-{p}", item="lamp") for p in people]
+    bought = {"subject": "p7", "installation": "phone-p7", "order_id": "o", "items": ("lamp",)}
+    append(stack, *saved, fact(f.OrderPlaced, at + 1, **bought))
+    assert wait_until(lambda: watches(stack) == {"p5": True, "p7": False}, SETTLE_S)
+    for number, price in enumerate((9_900, 7_900)):
+        price_of_the_lamp(stack, price, number)
+
+    assert wait_until(lambda: len(decisions(stack, "price_drop")) >= 1, SETTLE_S)
+    (told,) = decisions(stack, "price_drop")
+    assert (told["subject"], told["verdict"], told["item_version"]) == ("p5", "send", 1)
+    assert told["body"] == "Now 79 EUR."
+
+
+def price_of_the_lamp(stack: Stack, price: int, number: int) -> None:
+    """What the lamp costs from now on."""
+    envelope = {"event_id": f"price-{number}", "app": "shop", "occurred_at": wall_ms(), "source": "server"}
+    append(stack, f.ItemPriceChanged(**envelope, item="lamp", price_minor=price, currency="EUR"))  # type: ignore[arg-type]
+
+
+def watches(stack: Stack) -> dict[str, bool]:
+    """Who watches the lamp, by the latest record of each."""
+    records = asyncio.run(read(stack.kafka_bootstrap, "optin.watches"))
+    return {record.key.partition(b"\0")[2].decode(): record.value is not None for record in records}
 
 
 def test_nothing_of_a_folder_with_a_mistake_is_published(stack: Stack, folder: Path, tmp_path: Path) -> None:
@@ -192,8 +221,8 @@ def test_a_campaign_reaches_its_audience_once_whatever_happens(stack: Stack) -> 
         topic = asyncio.run(read(stack.kafka_bootstrap, "optin.deliveries"))
         records = [decode(record.value) for record in topic]
         sent = {one["decision_id"] for one in told}
-        told = [one[1] for one in records if one and one[0] == "PushAccepted"]
-        return Counter(one["subject"] for one in told if one["decision_id"] in sent)
+        taken = [one[1] for one in records if one and one[0] == "PushAccepted"]
+        return Counter(one["subject"] for one in taken if one["decision_id"] in sent)
 
     assert wait_until(lambda: accepted() == Counter(GOLD), SETTLE_S)
     optin("verify")
