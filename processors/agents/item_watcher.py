@@ -1,7 +1,8 @@
 """item_watcher: keeps who watches which item, and tells watchers of an item's news in bounded parts.
 
 Watches belong where their item does, news where their subject does, so both are appended to other
-partitions: first the append, acknowledged, then the commit. A crash in between appends a part once more, with the same ids.
+partitions: first the append, acknowledged, then the commit. A crash in between appends a part once more, with
+the same ids.
 """
 
 from __future__ import annotations
