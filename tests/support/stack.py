@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -97,7 +98,11 @@ class TestServers(ABC):
 
 
 class Embedded(TestServers):
-    """The embedded parts: one of each for all tests, and for a fresh stack a Kafka of its own."""
+    """The embedded parts: one of each for all tests, and for a fresh stack a Kafka of its own.
+
+    A Kafka is started on a copy of a folder in which our topics exist already and are empty: to prepare the
+    folder and to create them takes longer than to start.
+    """
 
     def __init__(self, folder: Path, resources: ExitStack, progress: Callable[[str], None]) -> None:
         self._folder = folder
@@ -108,19 +113,28 @@ class Embedded(TestServers):
 
     def shared(self) -> Servers:
         if self._kafka is None:
-            train(self._progress)  # pays for itself within a dozen starts
-            self._kafka = EmbeddedKafka(self._folder / "kafka", progress=self._progress)
+            self._kafka = self._with_topics(self._folder / "kafka")
             self._resources.enter_context(self._kafka)
-            create_topics(self._kafka.bootstrap)
         return Servers(self._kafka.bootstrap, self._shared_clickhouse())
 
     @contextmanager
     def fresh(self, folder: Path) -> Iterator[Servers]:
-        train(self._progress)
         drop_database(self._shared_clickhouse())
-        with EmbeddedKafka(folder / "kafka", progress=self._progress) as kafka:
-            create_topics(kafka.bootstrap)
+        with self._with_topics(folder / "kafka") as kafka:
             yield Servers(kafka.bootstrap, self._shared_clickhouse())
+
+    def _with_topics(self, folder: Path) -> EmbeddedKafka:
+        """A Kafka that is not started yet, over a folder with our topics in it."""
+        model = self._folder / "kafka-with-topics"
+        if not model.exists():
+            train(self._progress)  # pays for itself within a dozen starts
+            draft = EmbeddedKafka(model.with_suffix(".new"), progress=self._progress)
+            with draft:
+                create_topics(draft.bootstrap)
+            (draft.data / "ports.json").unlink()  # each copy chooses its own
+            draft.data.rename(model)
+        shutil.copytree(model, folder)
+        return EmbeddedKafka(folder, progress=self._progress)
 
     def _shared_clickhouse(self) -> str:
         if self._clickhouse is None:
