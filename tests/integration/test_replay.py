@@ -1,6 +1,7 @@
 """A shop's log through the whole path gives what plain Python computes from it, whatever is killed meanwhile.
 
-Real logs are used where OPTIN_TEST_DATA has them, and a generated one in the format of Taobao's anyway.
+The real log is used where OPTIN_TEST_DATA has it, and a generated one of the same format anyway. What the
+long form does in runs of their own, the short form does in few: see the parameters.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connectors.clickhouse.query import ask as ask_clickhouse
 from processors.stack import Servers, Stack
 from tests.support import generated_log
 from tests.support.plain_reader import decode, read
-from tests.support.recompute import OTTO
 from tests.support.replays import (
     SMALL_STEPS,
     Killer,
@@ -34,122 +37,104 @@ from tests.support.replays import (
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
 REAL = "taobao-userbehavior/UserBehavior.csv"
-REAL_OTTO = "otto-sample/train.jsonl"
-AMPLIFY = 100 if LONG else 3
+DATA = os.environ.get("OPTIN_TEST_DATA")
+REAL_LOG = "real" if DATA and (Path(DATA) / REAL).exists() else "generated"
+"""The real log where it is, so that nothing of what takes it is skipped where it isn't."""
+SMALL_USERS = 40
+WORKERS_AND_COPIES = [(2, 1), (4, 1), (2, 100)] if LONG else [(4, 3)]
+KILLED = [("journeys",), ("metrics",)] if LONG else [("journeys", "metrics")]
+AGAINS = 2 if LONG else 1
 AGAIN_S = 120.0
 
 pytestmark = pytest.mark.timeout(1500)
 
 
-@pytest.fixture(scope="session")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made-up log."""
-    path = tmp_path_factory.mktemp("log") / "generated.csv"
-    generated_log.write(path)
-    return path
-
-
 @pytest.fixture
-def log(request: pytest.FixtureRequest, generated: Path) -> Path:
-    """The log that a test asks for by `real` or `generated`; the generated one unless asked."""
-    if getattr(request, "param", "generated") == "generated":
-        return generated
-    return real_file(REAL)
-
-
-def real_file(name: str) -> Path:
-    """A file of the folder of real data; skips the test where it is not."""
-    folder = os.environ.get("OPTIN_TEST_DATA")
-    if not folder:
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The log that a test asks for by `real`, `generated` or `small`; the generated one unless asked."""
+    wanted = getattr(request, "param", "generated")
+    if wanted != "real":
+        path = tmp_path / f"{wanted}.csv"
+        generated_log.write(path, **({"users": SMALL_USERS} if wanted == "small" else {}))
+        return path
+    if not DATA:
         pytest.skip("OPTIN_TEST_DATA is not set: CONTRIBUTING.md says where the real log comes from")
-    path = Path(folder) / name
+    path = Path(DATA) / REAL
     if not path.exists():
-        pytest.skip(f"OPTIN_TEST_DATA has no {name}")
+        pytest.skip(f"OPTIN_TEST_DATA has no {REAL}")
     return path
 
 
-both_logs = pytest.mark.parametrize("log", ["generated", "real"], indirect=True)
-real_log_in_long = pytest.mark.parametrize(
-    "log", ["real" if LONG and os.environ.get("OPTIN_TEST_DATA") else "generated"], indirect=True
-)
+def on_log(long: str, short: str) -> pytest.MarkDecorator:
+    """Which log a test takes in each form."""
+    return pytest.mark.parametrize("log", [long if LONG else short], indirect=True)
 
 
-@both_logs
+@pytest.mark.parametrize("log", ["generated", "real"] if LONG else ["generated"], indirect=True)
 def test_a_replay_gives_what_plain_python_computes(log: Path, tmp_path: Path, fresh_stack: Servers) -> None:
     """One JSON object on stdout, on the topics, and in ClickHouse: all equal to the recomputation."""
     wanted = expected(log)
 
     assert replay(log, tmp_path / "data", fresh_stack, "--wait", "1h") == as_printed(wanted)
     assert asyncio.run(counted(fresh_stack.kafka_bootstrap)) == wanted
-    assert asked(fresh_stack) == wanted
+    assert asked(by_command(fresh_stack)) == wanted
     assert sum(wanted["deliveries"].values()) == wanted["decisions"]["send"] > 0
     verified = optin(fresh_stack, "verify")
     assert verified.endswith(" decisions checked, 0 objections\n"), verified
 
 
-def test_a_replay_of_ottos_sessions_gives_what_plain_python_computes(
-    tmp_path: Path, fresh_stack: Servers
+@on_log(REAL_LOG, short="small")
+@pytest.mark.parametrize(("workers", "amplify"), WORKERS_AND_COPIES)
+def test_the_number_of_workers_changes_no_byte(
+    log: Path, workers: int, amplify: int, tmp_path: Path, fresh_stack: Servers
 ) -> None:
-    """Ten times the real sample: on stdout, on the topics and by kind, all is as counted elsewhere."""
-    log = real_file(REAL_OTTO)
-    wanted = expected(log, 10, OTTO)
+    """Two or four workers of a role print the same bytes as one.
 
-    printed = replay(log, tmp_path / "data", fresh_stack, "--amplify", "10", dataset="otto")
+    `--amplify` makes other people of each user, who are counted as plain Python counts them: copies of
+    every user hold the same identities.
+    """
+    options = ("--workers", str(workers), *(("--amplify", str(amplify)) if amplify > 1 else ()))
+    printed = replay(log, tmp_path / "data", fresh_stack, *options)
+    found = json.loads(printed)
 
+    assert printed == as_printed(expected(log, amplify))
+    decisions = found["decisions"]
+    candidates = decisions["send"] + decisions["hold_out"] + sum(decisions["withhold"].values())
+    assert candidates == found["journeys"]["cart_abandonment"]["candidates"]
+    assert sum(found["deliveries"].values()) == decisions["send"]
+
+
+@on_log(REAL_LOG, short=REAL_LOG)
+@pytest.mark.parametrize("roles", KILLED, ids="+".join)
+def test_a_killed_worker_changes_no_answer(
+    roles: tuple[str, ...], log: Path, tmp_path: Path, fresh_stack: Servers
+) -> None:
+    """Kill -9 between two transactions of journeys, or inside one: the next owner goes on at the position.
+
+    Between an insert of metrics and its commit it doubles rows, and no answer; nor do full re-readings.
+    """
+    data, wanted = tmp_path / "data", expected(log)
+    ripe = {
+        "journeys": on_topic(fresh_stack, "optin.decisions", 60),
+        "metrics": in_table(fresh_stack, "activity_facts", 600),
+    }
+    killers = [Killer(data, f"{role}-0", ripe[role]) for role in roles]
+    with ExitStack() as running:
+        for killer in killers:
+            running.enter_context(killer)
+        printed = replay(log, data, fresh_stack, env=SMALL_STEPS)
+
+    assert all(killer.killed for killer in killers)
     assert printed == as_printed(wanted)
     assert asyncio.run(counted(fresh_stack.kafka_bootstrap)) == wanted
-    told = [
-        decode(record.value) for record in asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.activity"))
-    ]
-    assert Counter(fact[0] for fact in told if fact) == {
-        "ItemViewed": 8_000,
-        "CartUpdated": 520,
-        "OrderPlaced": 50,
-    }
-    assert sum(len(fact[1]["items"]) for fact in told if fact and fact[0] == "OrderPlaced") == 100
-    assert wanted["journeys"]["cart_abandonment"]["started"] == 210
-    assert wanted["decisions"]["send"] > 100
-
-
-@real_log_in_long
-@pytest.mark.parametrize("workers", [2, 4])
-def test_the_number_of_workers_changes_no_byte(
-    log: Path, workers: int, tmp_path: Path, fresh_stack: Servers
-) -> None:
-    """Two or four workers of a role print the same bytes as one."""
-    printed = replay(log, tmp_path / "data", fresh_stack, "--workers", str(workers))
-
-    assert printed == as_printed(expected(log))
-
-
-@real_log_in_long
-def test_a_killed_journeys_worker_changes_no_byte(log: Path, tmp_path: Path, fresh_stack: Servers) -> None:
-    """Kill -9 between two transactions, or inside one: the next owner goes on at the position."""
-    data, ripe = tmp_path / "data", on_topic(fresh_stack, "optin.decisions", 60)
-    with Killer(data, "journeys-0", ripe) as killer:
-        printed = replay(log, data, fresh_stack, env=SMALL_STEPS)
-
-    assert killer.killed
-    assert printed == as_printed(expected(log))
-    assert asyncio.run(counted(fresh_stack.kafka_bootstrap)) == expected(log)
-
-
-@real_log_in_long
-def test_a_killed_metrics_worker_changes_no_answer(log: Path, tmp_path: Path, fresh_stack: Servers) -> None:
-    """Kill -9 between an insert and its commit doubles rows, and no answer; nor do two full re-readings."""
-    data, wanted = tmp_path / "data", expected(log)
-    with Killer(data, "metrics-0", in_table(fresh_stack, "activity_facts", 600)) as killer:
-        printed = replay(log, data, fresh_stack, env=SMALL_STEPS)
-
-    assert killer.killed
-    assert printed == as_printed(wanted)
-    assert asked(fresh_stack) == wanted
-    for number in (1, 2):
+    ask_now = directly(fresh_stack)
+    assert asked(ask_now) == wanted
+    for number in range(AGAINS if "metrics" in roles else 0):
         read_again(fresh_stack, tmp_path / f"again-{number}", wanted["facts"])
-        assert asked(fresh_stack) == wanted
+        assert asked(ask_now) == wanted
 
 
-@real_log_in_long
+@on_log(REAL_LOG, short="generated")
 def test_a_killed_delivery_worker_sends_nothing_twice(
     log: Path, tmp_path: Path, fresh_stack: Servers
 ) -> None:
@@ -168,21 +153,6 @@ def test_a_killed_delivery_worker_sends_nothing_twice(
     shown = Counter(json.loads(line)["push_id"] for line in lines)
     assert set(shown.values()) == {1}
     assert outcomes["accepted"] <= len(shown) <= wanted["decisions"]["send"]
-
-
-@real_log_in_long
-def test_copies_of_every_user_hold_the_same_identities(
-    log: Path, tmp_path: Path, fresh_stack: Servers
-) -> None:
-    """`--amplify` makes other people of each user, who are counted as plain Python counts them."""
-    printed = replay(log, tmp_path / "data", fresh_stack, "--amplify", str(AMPLIFY), "--workers", "2")
-    found = json.loads(printed)
-
-    assert printed == as_printed(expected(log, AMPLIFY))
-    decisions = found["decisions"]
-    candidates = decisions["send"] + decisions["hold_out"] + sum(decisions["withhold"].values())
-    assert candidates == found["journeys"]["cart_abandonment"]["candidates"]
-    assert sum(found["deliveries"].values()) == decisions["send"]
 
 
 async def counted(bootstrap: str) -> dict[str, Any]:
@@ -264,13 +234,31 @@ DELIVERIES = (
 )
 
 
-def asked(servers: Servers) -> dict[str, Any]:
-    """The summary, asked of ClickHouse by `optin sql`."""
+Ask = Callable[[str], list[dict[str, Any]]]
 
-    def ask(query: str) -> list[dict[str, Any]]:
+
+def by_command(servers: Servers) -> Ask:
+    """Asks by `optin sql`, as people do."""
+
+    def one(query: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = json.loads(optin(servers, "sql", "--format", "json", query))
         return rows
 
+    return one
+
+
+def directly(servers: Servers) -> Ask:
+    """Asks without a process for each statement."""
+
+    def one(query: str) -> list[dict[str, Any]]:
+        answer = ask_clickhouse(servers.clickhouse_url, query)
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    return one
+
+
+def asked(ask: Ask) -> dict[str, Any]:
+    """The summary, asked of ClickHouse."""
     rows = ask(DECISIONS)
     final = {row["verdict"]: row["decisions"] for row in rows if row["verdict"] != "withhold"}
     return {
