@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from connectors.kafka.embedded import EmbeddedKafka
 from connectors.loopback import HOST, free_port
+from tests.support.stack import SHORT_LIVED
 
 HEAP_MB: Final = 256
 REQUEST_MS: Final = 5_000
@@ -48,6 +49,7 @@ class Cluster:
                     **replicated(self.replication),
                 },
                 cluster_id=CLUSTER_ID,
+                jvm_flags=SHORT_LIVED,
                 heap_mb=HEAP_MB,
             )
             for node in self.nodes

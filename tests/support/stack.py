@@ -29,6 +29,8 @@ from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers
 
 FORCE_ENV: Final = "OPTIN_TEST_STACK"
 PARTITIONS: Final = 8
+SHORT_LIVED: Final = ("-XX:TieredStopAtLevel=1",)
+"""For a JVM that lives for a test: to optimise its code takes more than it gives, of cores that we share."""
 PROBE_S: Final = 3.0
 """How long Docker may take to say that it is there."""
 KAFKA_IMAGE: Final = "confluentinc/cp-kafka:7.9.0"
@@ -122,19 +124,20 @@ class Embedded(TestServers):
         drop_database(self._shared_clickhouse())
         with self._with_topics(folder / "kafka") as kafka:
             yield Servers(kafka.bootstrap, self._shared_clickhouse())
+            kafka.kill()  # nobody will read what a clean stop would write
 
     def _with_topics(self, folder: Path) -> EmbeddedKafka:
         """A Kafka that is not started yet, over a folder with our topics in it."""
         model = self._folder / "kafka-with-topics"
         if not model.exists():
             train(self._progress)  # pays for itself within a dozen starts
-            draft = EmbeddedKafka(model.with_suffix(".new"), progress=self._progress)
+            draft = EmbeddedKafka(model.with_suffix(".new"), progress=self._progress, jvm_flags=SHORT_LIVED)
             with draft:
                 create_topics(draft.bootstrap)
             (draft.data / "ports.json").unlink()  # each copy chooses its own
             draft.data.rename(model)
         shutil.copytree(model, folder)
-        return EmbeddedKafka(folder, progress=self._progress)
+        return EmbeddedKafka(folder, progress=self._progress, jvm_flags=SHORT_LIVED)
 
     def _shared_clickhouse(self) -> str:
         if self._clickhouse is None:
