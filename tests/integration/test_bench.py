@@ -24,7 +24,7 @@ from tests.support import planted_worker
 pytestmark = pytest.mark.stack
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
-SHORT = ("consent", "raw_c", "recovery", "timers")
+SHORT = ("consent", "raw_c", "timers")
 FOLD = ("events_s", "cpu_s_per_million", "rss_mb")
 INSERT = ("rows_s", "cpu_s_per_million", "rss_mb")
 SHAPES = {
