@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -23,10 +21,11 @@ from ledger.consent import UNREADABLE_MAX
 from processors.prepare import migrate_tables, publish
 from processors.stack import Servers, Stack
 from processors.wall_clock import wall_ms
+from tests.support import command_line
 from tests.support.given import changed, fact
 from tests.support.oracle import fold
 from tests.support.plain_reader import decode, read
-from tests.support.replays import environment, wait_until
+from tests.support.replays import wait_until
 
 PARTITIONS: Final = 8
 SETTLE_S: Final = 60.0
@@ -160,14 +159,7 @@ def test_bad_records_are_kept_whole_and_good_ones_are_folded(named_stack: Server
 
 def optin(servers: Servers, *words: str) -> subprocess.CompletedProcess[str]:
     """Run `optin dead-letters ...` against the servers."""
-    return subprocess.run(
-        [sys.executable, "-m", "processors.cli", "dead-letters", *words],
-        env={**os.environ, **environment(servers)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return command_line.optin(servers, "dead-letters", *words)
 
 
 @pytest.mark.timeout(300)

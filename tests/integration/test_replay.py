@@ -9,19 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connectors.clickhouse.query import ask as ask_clickhouse
 from processors.stack import Servers, Stack
-from tests.support import generated_log
+from tests.support import command_line, generated_log
 from tests.support.plain_reader import decode, read
 from tests.support.replays import (
     SMALL_STEPS,
@@ -77,7 +73,7 @@ def test_a_replay_gives_what_plain_python_computes(log: Path, tmp_path: Path, fr
 
     assert replay(log, tmp_path / "data", fresh_stack, "--wait", "1h") == as_printed(wanted)
     assert asyncio.run(counted(fresh_stack.kafka_bootstrap)) == wanted
-    assert asked(by_command(fresh_stack)) == wanted
+    assert asked(fresh_stack) == wanted
     assert sum(wanted["deliveries"].values()) == wanted["decisions"]["send"] > 0
     verified = optin(fresh_stack, "verify")
     assert verified.endswith(" decisions checked, 0 objections\n"), verified
@@ -127,11 +123,10 @@ def test_a_killed_worker_changes_no_answer(
     assert all(killer.killed for killer in killers)
     assert printed == as_printed(wanted)
     assert asyncio.run(counted(fresh_stack.kafka_bootstrap)) == wanted
-    ask_now = directly(fresh_stack)
-    assert asked(ask_now) == wanted
+    assert asked(fresh_stack) == wanted
     for number in range(AGAINS if "metrics" in roles else 0):
         read_again(fresh_stack, tmp_path / f"again-{number}", wanted["facts"])
-        assert asked(ask_now) == wanted
+        assert asked(fresh_stack) == wanted
 
 
 @on_log(REAL_LOG, short="generated")
@@ -206,14 +201,9 @@ async def counted(bootstrap: str) -> dict[str, Any]:
 
 def optin(servers: Servers, *arguments: str) -> str:
     """What a command prints on stdout."""
-    return subprocess.run(
-        [sys.executable, "-m", "processors.cli", *arguments],
-        env={**os.environ, **environment(servers)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    ).stdout
+    done = command_line.optin(servers, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 FACTS = (
@@ -234,31 +224,13 @@ DELIVERIES = (
 )
 
 
-Ask = Callable[[str], list[dict[str, Any]]]
+def asked(servers: Servers) -> dict[str, Any]:
+    """The summary, asked of ClickHouse by `optin sql`."""
 
-
-def by_command(servers: Servers) -> Ask:
-    """Asks by `optin sql`, as people do."""
-
-    def one(query: str) -> list[dict[str, Any]]:
+    def ask(query: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = json.loads(optin(servers, "sql", "--format", "json", query))
         return rows
 
-    return one
-
-
-def directly(servers: Servers) -> Ask:
-    """Asks without a process for each statement."""
-
-    def one(query: str) -> list[dict[str, Any]]:
-        answer = ask_clickhouse(servers.clickhouse_url, query)
-        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-
-    return one
-
-
-def asked(ask: Ask) -> dict[str, Any]:
-    """The summary, asked of ClickHouse."""
     rows = ask(DECISIONS)
     final = {row["verdict"]: row["decisions"] for row in rows if row["verdict"] != "withhold"}
     return {

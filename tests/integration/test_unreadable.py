@@ -21,6 +21,7 @@ from processors.prepare import publish
 from processors.stack import Servers, Stack
 from processors.wall_clock import wall_ms
 from tests.integration.test_delivery import append, on, outcomes, reachable, sends
+from tests.support import command_line
 from tests.support.given import fact
 from tests.support.load import definitions
 from tests.support.oracle import objections
@@ -34,14 +35,7 @@ PERMISSIONS: Final = "optin.permissions"
 
 def optin(servers: Servers, *words: str) -> str:
     """What `optin ...` prints; it must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "processors.cli", *words],
-        env={**os.environ, **environment(servers), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = command_line.optin(servers, *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
