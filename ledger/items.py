@@ -1,8 +1,8 @@
 """Items that people watch: who watches what, and which change of an item is news to them.
 
 A watch is a row of its own under (item, subject), so that no row grows with an item's fame. An item's row
-says what it costs, whether it can be had, and how far its last news was told. Good news is told; what takes it
-back goes to the same people, who may have a push waiting for the morning.
+says what it costs, whether it can be had, and how far its last news was told. Good news is told; what takes
+it back goes to the same people, who may have a push waiting for the morning.
 """
 
 from __future__ import annotations

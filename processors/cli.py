@@ -11,6 +11,7 @@ from rich.text import Text
 from connectors.errors import OptinError
 from processors import report
 from processors.commands import audience, campaign, dead_letters, definitions, replay, topics
+from processors.commands.backtest import backtest
 from processors.commands.bench import bench
 from processors.commands.demo import demo
 from processors.commands.doctor import doctor
@@ -37,6 +38,7 @@ app.command()(down)
 app.command()(explain)
 app.command()(sql)
 app.command()(verify)
+app.command()(backtest)
 app.add_typer(definitions.app, name="definitions")
 app.add_typer(audience.app, name="audience")
 app.add_typer(campaign.app, name="campaign")

@@ -197,7 +197,7 @@ def test_nothing_of_a_folder_with_a_mistake_is_published(stack: Stack, folder: P
 
 
 def test_a_campaign_reaches_its_audience_once_whatever_happens(stack: Stack) -> None:
-    """The dry run says what the launch then does; a pause, a kill -9 and a second launch send nothing twice."""
+    """The dry run says what the launch does; a pause, a kill -9 and a second launch send nothing twice."""
     file = str(OPERATED / "campaigns" / "spring_sale.yaml")
     dry = optin("campaign", "launch", file, "--dry-run")
     assert f"{PEOPLE} of {PEOPLE} subjects looked at, {len(GOLD)} in the audience, send: {len(GOLD)}" in dry

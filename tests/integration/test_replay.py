@@ -19,6 +19,7 @@ import pytest
 from processors.stack import Servers, Stack
 from tests.support import command_line, generated_log
 from tests.support.plain_reader import decode, read
+from tests.support.recompute import OTTO
 from tests.support.replays import (
     SMALL_STEPS,
     Killer,
@@ -33,6 +34,7 @@ from tests.support.replays import (
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
 REAL = "taobao-userbehavior/UserBehavior.csv"
+REAL_OTTO = "otto-sample/train.jsonl"
 DATA = os.environ.get("OPTIN_TEST_DATA")
 REAL_LOG = "real" if DATA and (Path(DATA) / REAL).exists() else "generated"
 """The real log where it is, so that nothing of what takes it is skipped where it isn't."""
@@ -53,11 +55,16 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         path = tmp_path / f"{wanted}.csv"
         generated_log.write(path, **({"users": SMALL_USERS} if wanted == "small" else {}))
         return path
+    return real_file(REAL)
+
+
+def real_file(name: str) -> Path:
+    """A file of the folder of real data; skips the test where it is not."""
     if not DATA:
         pytest.skip("OPTIN_TEST_DATA is not set: CONTRIBUTING.md says where the real log comes from")
-    path = Path(DATA) / REAL
+    path = Path(DATA) / name
     if not path.exists():
-        pytest.skip(f"OPTIN_TEST_DATA has no {REAL}")
+        pytest.skip(f"OPTIN_TEST_DATA has no {name}")
     return path
 
 
@@ -77,6 +84,27 @@ def test_a_replay_gives_what_plain_python_computes(log: Path, tmp_path: Path, fr
     assert sum(wanted["deliveries"].values()) == wanted["decisions"]["send"] > 0
     verified = optin(fresh_stack, "verify")
     assert verified.endswith(" decisions checked, 0 objections\n"), verified
+
+
+@pytest.mark.skipif(not LONG, reason="another shop's log goes the same way: long form (OPTIN_TEST_LONG=1)")
+def test_a_replay_of_ottos_sessions_gives_what_plain_python_computes(
+    tmp_path: Path, fresh_stack: Servers
+) -> None:
+    """Ten times the real sample: on stdout, on the topics and by kind, all is as counted elsewhere."""
+    log = real_file(REAL_OTTO)
+    wanted = expected(log, 10, OTTO)
+
+    printed = replay(log, tmp_path / "data", fresh_stack, "--amplify", "10", dataset="otto")
+
+    assert printed == as_printed(wanted)
+    assert asyncio.run(counted(fresh_stack.kafka_bootstrap)) == wanted
+    topic = asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.activity"))
+    told = [decode(record.value) for record in topic]
+    kinds = Counter(fact[0] for fact in told if fact)
+    assert kinds == {"ItemViewed": 8_000, "CartUpdated": 520, "OrderPlaced": 50}
+    assert sum(len(fact[1]["items"]) for fact in told if fact and fact[0] == "OrderPlaced") == 100
+    assert wanted["journeys"]["cart_abandonment"]["started"] == 210
+    assert wanted["decisions"]["send"] > 100
 
 
 @on_log(REAL_LOG, short="small")

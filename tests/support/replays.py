@@ -38,10 +38,14 @@ def replay(
     *options: str,
     env: Mapping[str, str] | None = None,
     dataset: str = "taobao",
+    shipped: bool = False,
 ) -> bytes:
-    """What `optin replay DATASET LOG --summary json` prints on stdout; fails with its stderr."""
+    """What `optin replay DATASET LOG --summary json` prints on stdout; fails with its stderr.
+
+    By the journey of docs/reference/journey-rule.md, or by all that are shipped.
+    """
     command = [sys.executable, "-m", "processors.cli", "replay", dataset, str(log), "--data", str(data)]
-    command += ["--definitions", str(ONE_PUSH)]
+    command += [] if shipped else ["--definitions", str(ONE_PUSH)]
     done = subprocess.run(
         [*command, "--summary", "json", *options],
         env={**os.environ, **environment(servers), **(env or {})},
