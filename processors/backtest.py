@@ -1,9 +1,9 @@
 """Recorded facts through other definitions, by the event clock and on the core alone.
 
 Each partition is folded as its lane folds it: in the order of (time, rank of the topic, offset), dues at a
-time after all facts at that time. A `send` counts as accepted. So what was recorded under the event clock comes
-out the same by the definitions that decided it; what was recorded by the wall clock differs where the order of
-arrival, a slot that was given back, or the moment of a decision made a difference.
+time after all facts at that time. A `send` counts as accepted. So what was recorded under the event clock
+comes out the same by the definitions that decided it; what was recorded by the wall clock differs where the
+order of arrival, a slot that was given back, or the moment of a decision made a difference.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DEFINITIONS: Final = "definitions"
 """Causes of a difference; the last one where other definitions decided than those that are tried."""
 
 Place = tuple[str, str, str, int, int, int]
-"""Which decision: subject, journey, step, when the push was wanted (ms), revision, a number among equal ones."""
+"""Which decision: subject, journey, step, when it was wanted (ms), revision, then a number."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
