@@ -6,6 +6,7 @@ MessagePack arrays in them (`layout`). Files of earlier versions are never edite
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ import pytest
 from ledger import facts as f
 from ledger import reach, subject
 from ledger.consent import Consent, Frequency, Installation, Quiet, Register, Switch, Token, Unreadable
+from ledger.definitions import in_force
 from ledger.fold import fold
 from ledger.links import LINK_VERSION, Link
 from ledger.profile import Attribute, Profile
@@ -29,7 +31,7 @@ from processors.agents.reach_rows import ROW_VERSION, Attempt
 from processors.lane import position
 from processors.lane.position import POSITION_KEY, Position
 from processors.lane.table import LaneTable, Partition, UnreadableState
-from tests.support.given import ANN, NOON, fact, setting
+from tests.support.given import ANN, NOON, fact, journey, policy, setting
 
 ROWS: Final = Path(__file__).parent / "rows"
 T: Final = 1_772_366_400_000
@@ -222,7 +224,10 @@ def test_a_row_of_version_1_is_folded_on() -> None:
     """After an upgrade the first fact finds the row as it was, and writes it in today's version."""
     before = subject.decode(bytes.fromhex(golden("subject", 1)["hex"]))
 
-    after, _ = fold(before, ANN, fact(f.TopicSubscribed, NOON, topic="news"), NOON, NOON, setting())
+    definitions = in_force(policy(), (journey(),), {"0123456789abcdef": journey()})
+    known = dataclasses.replace(setting(), definitions=definitions)
+
+    after, _ = fold(before, ANN, fact(f.TopicSubscribed, NOON, topic="news"), NOON, NOON, known)
 
     layout = msgpack.unpackb(subject.encode(after))
     assert layout[0] == STATE_VERSION

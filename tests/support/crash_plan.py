@@ -36,6 +36,7 @@ SITUATIONS: Final = {
     ),
     "letters as large as batches": Situation(by="letters"),
     "misplaced facts": Situation(by="misplaced"),
+    "news of an item": Situation(by="item news"),
     "slow commits and a short lease": Situation(
         env={"OPTIN_LEASE_S": "0.3"}, slow="lane.commit.transact@after:slow:500"
     ),
@@ -61,6 +62,7 @@ BY_POINT: Final = {
     "writer.append.send_batch": "letters as large as batches",
     "subject_rows.before.reappend": "misplaced facts",
     "append.append_all": "misplaced facts",
+    "item_watcher.announce.append_all": "news of an item",
     "push_sender.after.fold_consent": "slow commits and a short lease",
     "wiring.folded.sleep": "consent lags",
     "metrics_streamer.insert.sleep": "no ClickHouse",
@@ -79,6 +81,8 @@ ROLES_BY_PREFIX: Final = {
     "wiring.refuse_claims.": ("journeys",),
     "wiring.": ("delivery",),
     "identity_linker.": ("journeys",),
+    "item_watcher.": ("journeys",),
+    "wiring.journeys.": ("journeys",),
     "lane.commit.announce": ("journeys",),
     "journey_runner.": ("journeys",),
     "subject_rows.": ("journeys",),

@@ -194,6 +194,12 @@ POINTS: Final[dict[str, Place]] = {
     "identity_linker.link.events": Place(
         "processors.agents.identity_linker", "identity_linker.link", "async for chunks.noack().events"
     ),
+    "item_watcher.announce.append_all": Place(
+        "processors.agents.item_watcher", "ItemWatcher.announce", "self._append_all"
+    ),
+    "item_watcher.watch.events": Place(
+        "processors.agents.item_watcher", "item_watcher.watch", "async for chunks.noack().events"
+    ),
     "journey_runner.run.events": Place(
         "processors.agents.journey_runner", "journey_runner.run", "async for chunks.noack().events"
     ),
@@ -227,6 +233,9 @@ POINTS: Final[dict[str, Place]] = {
     "metrics_streamer.insert.run": Place(
         "processors.agents.metrics_streamer", "metrics_streamer.insert", "streamer.run"
     ),
+    "push_sender.before.holds": Place(
+        "processors.agents.push_sender", "PushSenderHandler.before", "self._policies.holds"
+    ),
     "push_sender.before.fold_consent": Place(
         "processors.agents.push_sender", "PushSenderHandler.before", "self._fold_consent"
     ),
@@ -245,6 +254,9 @@ POINTS: Final[dict[str, Place]] = {
     "subject_rows.before.reappend": Place(
         "processors.agents.subject_rows", "SubjectHandler.before", "self._reappend"
     ),
+    "wiring.journeys.before.append_all": Place("processors.wiring", "journeys.before", "appender.append_all"),
+    "wiring.journeys.before.holds": Place("processors.wiring", "journeys.before", "archive.holds"),
+    "wiring.journeys.before.before": Place("processors.wiring", "journeys.before", "handler.before"),
     "wiring.delivery.barrier.folded": Place("processors.wiring", "delivery.barrier", "_folded"),
     "wiring.refuse_claims.ends": Place("processors.wiring", "_refuse_claims", "watermarks.ends"),
     "wiring.refuse_claims.stop": Place("processors.wiring", "_refuse_claims", "watermarks.stop"),

@@ -18,12 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 
 from connectors import child
+from connectors.kafka.append import Appender
+from connectors.kafka.publish import FactPublisher
+from ledger import facts as f
+from processors.agents import intake
+from processors.agents.item_watcher import watch_records
 from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Servers, worker_command
+from processors.wall_clock import wall_ms
 from tests.support.crash_plan import SITUATIONS, Strike
 from tests.support.faulty_worker import FAULT_ENV, HITS_ENV
+from tests.support.given import fact
 from tests.support.measured import unmeasured
 from tests.support.oracle import objections
 from tests.support.steady_load import SteadyLoad
@@ -40,6 +48,7 @@ JOINED_S: Final = 1.5
 LETTER_BYTES: Final = 500_000
 """Two of them are more than a batch takes, and less than a fetch brings."""
 LETTERS: Final = 3
+WATCHERS: Final = 20
 MISPLACED: Final = 4
 
 Steps = Generator[None, None, None]
@@ -171,6 +180,8 @@ class CrashRun:
             self._load.misplace(MISPLACED, PARTITIONS)
         elif situation.by == "letters":
             asyncio.run(append_letters(self._servers.kafka_bootstrap))
+        elif situation.by == "item news":
+            asyncio.run(append_item_news(self._servers.kafka_bootstrap, self._count))
         started = time.monotonic()
         process, log = self._start(strike.role, env)
         doing = self._doing(strike, process, log)
@@ -261,6 +272,21 @@ async def append_letters(bootstrap: str) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=1 << 20) as producer:
         for _ in range(LETTERS):
             await producer.send("optin.activity", os.urandom(LETTER_BYTES), key=b"letters", partition=0)
+
+
+async def append_item_news(bootstrap: str, number: int) -> None:
+    """Let people watch an item, and let it cost less, and less again."""
+    item, now = f"news-{number}", wall_ms()
+    people = [f"watcher-{one}" for one in range(WATCHERS)]
+    saved = [fact(f.ItemSaved, now - 1_000, subject=name, item=item) for name in people]
+    appender = Appender(bootstrap, intake.FIRST_APPENDED_HEADER)
+    await appender.append_all(watch_records(saved, PARTITIONS))
+    await appender.close()
+    envelope = {"app": "shop", "source": "server", "item": item, "currency": "EUR"}
+    async with FactPublisher(bootstrap) as publisher:
+        for price in (9_900, 7_900, 5_900):
+            told = {"event_id": f"{item}-{price}", "occurred_at": wall_ms(), "price_minor": price}
+            await publisher.publish([msgspec.convert({**envelope, **told}, f.ItemPriceChanged)])
 
 
 def printed_twice(folder: Path) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from connectors.clickhouse.rows import NAMES, NOT_MEASURED, Place, columns_of, table_of
+from connectors.codec import topic_of
 from ledger import facts as f
+from schemas import topics
 from tests.support.examples import example_of
 
 ELSEWHERE = {
@@ -17,8 +19,9 @@ ELSEWHERE = {
 }
 """Fields whose column has another name."""
 
-MEASURED = [kind for kind in f.FACTS if kind is not f.WatchedItemChanged]
-"""What the metrics role reads: a topic between two agents of one role is nobody else's business."""
+READ = {topic.name for topic in topics() if "metrics" in topic.consumers}
+MEASURED = [kind for kind in f.FACTS if topic_of(kind) in READ]
+"""What the metrics role reads: what goes on inside a role is nobody else's business."""
 
 
 @pytest.mark.parametrize("kind", MEASURED)
