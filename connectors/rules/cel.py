@@ -28,29 +28,50 @@ _TYPES: Final[Mapping[Kind, Any]] = {
     "notes": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
     "sums": cel.Type.Map(cel.Type.STRING, cel.Type.INT),
 }
-_NAME: Final = re.compile(r"(?<![\w.'\"])(attributes|items|(?:profile|fact|trigger)\.\w+)")
-_TRIGGER: Final = re.compile(r"(?<![\w.'\"])trigger\.\w+(?:\.\w+)?")
-_MACRO: Final = re.compile(r"\.(all|exists|exists_one|map|filter)\s*\(")
+_TRIGGER: Final = re.compile(r"(?<![\w.'\"])trigger\s*\.\s*(\w+)(?:\s*\.\s*(\w+))?(\s*\()?")
+_ENTRY: Final = re.compile(
+    r"(?<![\w.'\"])(attributes|profile\s*\.\s*value)\s*(?:\.\s*(\w+)\b(?!\s*\()|\[\s*['\"]([^'\"]*)['\"])"
+)
+_MACRO: Final = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
 _PLACE: Final = re.compile(r"<input>:(\d+):(\d+): (.*)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([\w.]+)'")
+_UNEXPECTED: Final = re.compile(
+    r"Syntax error: (?:mismatched|extraneous|no viable alternative at) input ('.*?')(?: |$)"
+)
+_UNREADABLE: Final = re.compile(r"Syntax error: token recognition error at: '(.*)'")
+_UNFIT: Final = re.compile(r"found no matching overload for '([^']+)' applied to '(.*)'")
 
 
 class RuleProblem(NamedTuple):
-    """What is wrong with a rule: its column (from 1), what, and the unknown name if that is it."""
+    """What is wrong with a rule: its column (from 1) and line, what, and the unknown name if that is it.
+
+    `remedy` is empty where the remedy depends on what the rule may look at.
+    """
 
     column: int
     what: str
     unknown: str = ""
-
-
-def names_in(source: str) -> frozenset[str]:
-    """The variables that a rule looks at, such as `profile.orders`."""
-    return frozenset(_NAME.findall(source))
+    remedy: str = ""
+    line: int = 1
 
 
 def trigger_paths(source: str) -> frozenset[str]:
     """The fields of the trigger that a rule looks at, such as `properties.order`."""
-    return frozenset(found.removeprefix("trigger.") for found in _TRIGGER.findall(source))
+    return frozenset(
+        f"{name}.{entry}" if entry and not call else name for name, entry, call in _TRIGGER.findall(source)
+    )
+
+
+def unguarded(source: str) -> tuple[str, ...]:
+    """Entries of maps that a rule reads without asking by `has` whether they are there."""
+    found = []
+    for group, dotted, quoted in _ENTRY.findall(source):
+        holder, name = re.sub(r"\s", "", group), dotted or quoted
+        entry = rf"{re.escape(holder)}\s*(?:\.\s*{re.escape(name)}\b|\[\s*['\"]{re.escape(name)}['\"]\s*\])"
+        asks = rf"has\(\s*{entry}\s*\)|['\"]{re.escape(name)}['\"]\s+in\s+{re.escape(holder)}\b"
+        if not re.search(asks, source):
+            found.append(f"{holder}.{name}")
+    return tuple(dict.fromkeys(found))
 
 
 def problem(
@@ -58,21 +79,63 @@ def problem(
 ) -> RuleProblem | None:
     """What is wrong with a rule that may look at these fields of a fact and of a trigger, or None."""
     if len(source) > LENGTH_MAX:
-        return RuleProblem(1, f"the rule has {len(source)} characters, {LENGTH_MAX} are allowed")
-    macros = _MACRO.findall(source)
-    if len(macros) > MACROS_MAX:
-        return RuleProblem(1, f"a rule may go through a list once, this one does {len(macros)} times")
+        what = f"it has {len(source)} characters, {LENGTH_MAX} are allowed"
+        return RuleProblem(1, what, remedy="Shorten it, or make audiences of its parts")
+    macros = len(_MACRO.findall(source))
+    if macros > MACROS_MAX:
+        what = f"a rule may go through a list once, this one does {macros} times"
+        return RuleProblem(1, what, remedy="Make two rules of it, such as two audiences")
+    environment = _environment(fact or {}, trigger or {})
+    found = _compile_problem(source, environment)
+    if found is None and "//" in source and _compile_problem(f"({source})", environment):
+        # Rules are put together in brackets, and a comment would hide the closing one.
+        return RuleProblem(1, "it ends in a comment", remedy="Write the comment in YAML, after #")
+    return found
+
+
+def whole_problem(source: str) -> str:
+    """What is wrong with a rule that was put together of checked ones, or nothing."""
+    found = _compile_problem(source, _shared_environment())
+    return "" if found is None else found.what
+
+
+def _compile_problem(source: str, environment: Any) -> RuleProblem | None:
+    if any("\ud800" <= one <= "\udfff" for one in source):
+        return RuleProblem(1, "it holds half a character", remedy="Write the whole character")
     try:
-        compiled = _environment(fact or {}, trigger or {}).compile(source)
+        compiled = environment.compile(source)
     except RuntimeError as error:
-        found = _PLACE.search(str(error))
-        if found is None:
-            return RuleProblem(1, str(error))
-        unknown = _UNDECLARED.search(found[3])
-        return RuleProblem(int(found[2]), found[3], unknown[1] if unknown else "")
-    if compiled.return_type() != cel.Type.BOOL:
-        return RuleProblem(1, f"the rule gives {compiled.return_type().name()}, not true or false")
+        return _told(str(error))
+    kind = compiled.return_type()
+    if kind != cel.Type.BOOL:
+        what = f"it gives {kind.name().lower()}, not true or false"
+        return RuleProblem(1, what, remedy="Compare it with something, such as profile.orders > 1")
     return None
+
+
+def _told(error: str) -> RuleProblem:
+    """What the compiler says, in words for people who write rules."""
+    if "recursion limit" in error:
+        return RuleProblem(1, "it is nested too deeply", remedy="Write it with fewer brackets")
+    place = _PLACE.search(error)
+    if place is None:
+        return RuleProblem(1, error.splitlines()[0][:200], remedy="See https://cel.dev")
+    line, column, said = int(place[1]), int(place[2]), place[3]
+    unknown, unexpected = _UNDECLARED.search(said), _UNEXPECTED.search(said)
+    unreadable, unfit = _UNREADABLE.search(said), _UNFIT.search(said)
+    what, remedy = said.partition(" expecting {")[0], "See https://cel.dev"
+    if unknown:
+        remedy = ""
+    elif unexpected:
+        is_end = unexpected[1] == "'<EOF>'"
+        what = "something is missing at its end" if is_end else f"{unexpected[1]} can't stand there"
+        remedy = "Write it like profile.orders > 1 && profile.stage == 'active'"
+    elif unreadable:
+        what = f"{unreadable[1]} is no part of a rule"
+        remedy = "Close each quote, and write && for and, || for or, ! for not"
+    elif unfit:
+        what, remedy = f"{unfit[1].strip('_')} does not go with {unfit[2]}", ""
+    return RuleProblem(column, what, unknown[1] if unknown else "", remedy, line)
 
 
 class CelRules:
@@ -92,13 +155,16 @@ def _value(values: Values, name: str) -> Any:
     if not field:
         return values[group]
     holder = values[group]
-    return holder.get(field) if isinstance(holder, dict) else value_at(holder, field)
+    value = holder.get(field) if isinstance(holder, dict) else value_at(holder, field)
+    return list(value) if isinstance(value, tuple) else value  # a tuple is no list of CEL
 
 
 @lru_cache(4_096)
-def _compiled(source: str) -> tuple[Any, frozenset[str]]:
-    fields = all_fields()
-    return _shared_environment().compile(source), names_in(source) & _declared(fields, fields).keys()
+def _compiled(source: str) -> tuple[Any, tuple[str, ...]]:
+    """A rule and the names that it may look at: all whose letters stand in the compiled rule."""
+    compiled, fields = _shared_environment().compile(source), all_fields()
+    letters = compiled.serialize()
+    return compiled, tuple(name for name in _declared(fields, fields) if name.encode() in letters)
 
 
 @cache

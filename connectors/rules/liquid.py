@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
-from connectors.rules.variables import PROFILE, Kind, kind_at
+from connectors.rules.variables import PROFILE, SCALARS, Kind, kind_at
 from ledger.journey import Message
 from ledger.rules import Text, Values
 
@@ -23,12 +23,14 @@ OUTPUT_BYTES_MAX: Final = 8_192
 TAGS: Final = frozenset({"if", "elsif", "else", "unless", "case", "when", "assign", "capture", "for", "break",
                          "continue", "comment", "raw"})  # fmt: skip
 _MARKS: Final = ("{{", "{%")
+_UNEXPECTED: Final = re.compile(r"unexpected tag '(\w+)'")
 _MISSING: Final = re.compile(r"^'?([\w.\[\]\"']+)'? is undefined")
 
 
 class TextProblem(NamedTuple):
-    """What is wrong with a template, and the unknown name if that is it."""
+    """What is wrong with a template: its `syntax`, or the name of an unknown `filter`, `tag` or `name`."""
 
+    kind: str
     what: str
     unknown: str = ""
 
@@ -40,14 +42,19 @@ class LiquidTexts:
         """See `ledger.rules.Texts`."""
         parts = []
         for source, longest in ((message.title, TITLE_LENGTH_MAX), (message.body, BODY_LENGTH_MAX)):
-            if not any(mark in source for mark in _MARKS):
-                parts.append(source)
+            if not is_template(source):
+                parts.append(source[:longest])
                 continue
             text, missing = _rendered(source, values)
             if missing:
                 return Text("", "", missing)
             parts.append(text.strip()[:longest])
         return Text(*parts)
+
+
+def is_template(source: str) -> bool:
+    """Whether a text is more than plain words."""
+    return any(mark in source for mark in _MARKS)
 
 
 def _rendered(source: str, values: Values) -> tuple[str, str]:
@@ -62,27 +69,46 @@ def _rendered(source: str, values: Values) -> tuple[str, str]:
 
 def problems(source: str, trigger: Mapping[str, Kind]) -> Iterator[TextProblem]:
     """What is wrong with a template that may look at these fields of a trigger."""
+    if not is_template(source):
+        return
     from liquid.exceptions import LiquidError
 
     try:
-        found = _template(source).analyze()
+        found = _template(source).analyze(include_partials=False)
     except LiquidError as error:
-        yield TextProblem(f"no Liquid: {error.args[0]}")
+        said = str(error.args[0]) if error.args else type(error).__name__
+        tag = _UNEXPECTED.search(said)
+        if tag is not None and tag[1] not in TAGS and not tag[1].startswith("end"):
+            yield TextProblem("tag", f"{tag[1]} is no tag that a text can use", tag[1])
+        else:
+            yield TextProblem("syntax", f"it is no Liquid: {said}")
         return
-    for name in found.filters.keys() - _environment().filters.keys():
-        yield TextProblem(f"{name} is no filter of Liquid", name)
-    for name in found.tags.keys() - TAGS:
-        yield TextProblem(f"the tag {name} can't be used in a text", name)
+    except RecursionError:
+        yield TextProblem("syntax", "it is nested too deeply")
+        return
+    for name in sorted(found.filters.keys() - filters()):
+        yield TextProblem("filter", f"{name} is no filter of Liquid", name)
+    for name in sorted(found.tags.keys() - TAGS):
+        yield TextProblem("tag", f"{name} is no tag that a text can use", name)
     for name, uses in found.globals.items():
-        for use in uses:
-            path = ".".join(str(part) for part in use.segments)
-            if not _is_known(name, use.segments[1:], trigger):
-                yield TextProblem(f"{path} is nothing that a text can speak of", path)
+        paths = {".".join(map(_segment, use.segments)): use.segments[1:] for use in uses}
+        for path, segments in paths.items():
+            if not _is_known(name, segments, trigger):
+                yield TextProblem("name", f"{path} is nothing that a text can speak of", path)
+
+
+def filters() -> frozenset[str]:
+    """The filters that a text may use."""
+    return frozenset(_environment().filters)
+
+
+def _segment(part: Any) -> str:
+    return "[]" if isinstance(part, list | tuple) else str(part)
 
 
 def trigger_paths(source: str) -> frozenset[str]:
     """The fields of the trigger that a template looks at, such as `properties.order`."""
-    if not any(mark in source for mark in _MARKS):
+    if not is_template(source):
         return frozenset()
     from liquid.exceptions import LiquidError
 
@@ -104,10 +130,10 @@ def _is_known(root: str, path: list[Any], trigger: Mapping[str, Kind]) -> bool:
     table = {"profile": PROFILE, "trigger": trigger}.get(root)
     if table is None or not path:
         return False
-    kind = table.get(str(path[0]))
-    if kind == "texts":
+    if root == "profile" and table.get(str(path[0])) == "texts":
         return True
-    return kind_at(table, ".".join(str(part) for part in path)) is not None
+    kind = kind_at(table, ".".join(map(_segment, path)))
+    return kind is not None if root == "profile" else kind in SCALARS
 
 
 @cache

@@ -40,6 +40,9 @@ _PLAIN: Final[Mapping[Any, Kind]] = {
     dict[str, str]: "notes",
 }
 
+SCALARS: Final[frozenset[Kind]] = frozenset({"int", "text", "flag"})
+"""What can be kept of a trigger for later steps."""
+
 
 @cache
 def fields_of(fact: str) -> Mapping[str, Kind]:
