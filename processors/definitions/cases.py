@@ -38,9 +38,11 @@ from ledger.admission import rejection
 from ledger.definitions import Definitions, held_out, in_force
 from ledger.life import Life
 from ledger.setting import Setting
-from processors.definitions.models import Definition, Zone, duration_ms
+from processors.definitions.models import Definition
 from processors.definitions.problem import Problem, Wrong, one_of
+from processors.definitions.scalars import Zone, duration_ms
 from processors.definitions.source import Source
+from processors.definitions.wording import told
 
 APP: Final = "shop"
 PHONE: Final = "phone"
@@ -164,25 +166,14 @@ def read_cases(path: Path, folder: Path) -> tuple[Cases | None, Source, list[Pro
     try:
         return Cases.model_validate(source.body), source, []
     except ValidationError as error:
-        return None, source, [_told(source, dict(one)) for one in error.errors()]
-
-
-def _told(source: Source, error: dict[str, Any]) -> Problem:
-    loc = tuple(error["loc"])
-    inner = (error.get("ctx") or {}).get("error")
-    where = ".".join(str(part) for part in loc)
-    if isinstance(inner, Wrong):
-        return source.at(loc, f"{where}: {inner.what}", inner.remedy)
-    return source.at(
-        loc, f"{where}: {error['msg']}", "The cases' shape is described in docs/how-to/add-a-journey.md"
-    )
+        return None, source, list(told(source, error, Cases))
 
 
 def run(path: Path, folder: Path, definitions: Definitions) -> Iterator[Outcome]:
     """Run the cases of a file by the definitions of its folder. The journey of the file runs alone."""
     cases, source, problems = read_cases(path, folder)
     for problem in problems:
-        yield Outcome(problem.file, problem.line, "", f"{problem.what}. {problem.remedy}.")
+        yield Outcome(problem.file, problem.line, "", problem.advice)
     if cases is None:
         return
     journeys = tuple(one for one in definitions.journeys if one.name == cases.journey)
@@ -198,7 +189,7 @@ def run(path: Path, folder: Path, definitions: Definitions) -> Iterator[Outcome]
         try:
             yield Outcome(source.name, line, case.case, _difference(case, alone))
         except Wrong as wrong:
-            yield Outcome(source.name, line, case.case, f"{wrong.what}. {wrong.remedy}.")
+            yield Outcome(source.name, line, case.case, wrong.advice)
 
 
 def _difference(case: Case, definitions: Definitions) -> str:

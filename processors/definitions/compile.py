@@ -10,6 +10,7 @@ from ledger import journey as j
 from ledger import policy as p
 from processors.definitions import models as m
 from processors.definitions.checks import OUT
+from processors.definitions.scalars import Plain
 
 
 def policy_of(given: m.Policy) -> p.Policy:
@@ -96,7 +97,7 @@ def _match(match: m.Match, audience: str | None = None) -> dict[str, Any]:
     }
 
 
-def _word(value: m.Plain) -> str:
+def _word(value: Plain) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

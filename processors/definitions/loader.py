@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,22 +20,32 @@ from typing import Final, TypeVar
 from pydantic import ValidationError
 
 from connectors.errors import Misconfigured
+from connectors.rules.cel import whole_problem
+from connectors.rules.liquid import trigger_paths
 from ledger import definitions as core
+from ledger.journey import Journey
 from ledger.subject import KEPT_MAX
 from processors.definitions import models as m
-from processors.definitions.audiences import rule_of
-from processors.definitions.checks import check_journey, check_message, check_policy, check_rule
+from processors.definitions.audiences import check_audiences, rule_of
+from processors.definitions.checks import check_journey, check_message, check_policy
 from processors.definitions.compile import campaign_of, journey_of, message_of, policy_of
-from processors.definitions.problem import Problem, Wrong, one_of
+from processors.definitions.found import Found, Model
+from processors.definitions.problem import Problem, Wrong
+from processors.definitions.scalars import duration_ms
 from processors.definitions.source import Source
+from processors.definitions.wording import names_of, told
 
-FOLDERS: Final = ("audiences", "campaigns", "journeys", "messages")
+FOLDER_OF: Final[Mapping[type[m.Definition], str]] = {
+    m.Audience: "audiences", m.Campaign: "campaigns", m.Journey: "journeys", m.Message: "messages",
+}  # fmt: skip
+FOLDERS: Final = tuple(FOLDER_OF.values())
+KINDS: Final[tuple[type[m.Definition], ...]] = (m.Policy, *FOLDER_OF)
+POLICY: Final = "policy.yaml"
+ENDING: Final = ".yaml"
 FILES_MAX: Final = 500
 SHOWN_MAX: Final = 20
 FIRST_WAIT: Final = re.compile(r"(?m)(^steps:\n  - \{step: [\w-]+, wait: )\w+(\})")
 TEST_ENDING: Final = ".test.yaml"
-
-Model = TypeVar("Model", m.Journey, m.Message, m.Audience, m.Campaign)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,97 +79,121 @@ def load(folder: Path, archive: Mapping[str, core.Body] | None = None) -> core.D
 
 def examine(folder: Path, archive: Mapping[str, core.Body] | None = None) -> Examined:
     """Look at every file of a folder, and say everything that is wrong. Never raises for its content."""
+    if not folder.is_dir():
+        nowhere = Problem(str(folder), 1, "there is no such folder", "Name the folder with policy.yaml in it")
+        return Examined((nowhere,), None, {}, {}, {}, {}, None)
     problems: list[Problem] = list(_strangers(folder))
-    policy_source = Source(folder / "policy.yaml", folder)
+    policy_source = Source(folder / POLICY, folder)
     policy = _parsed(policy_source, m.Policy, problems)
     messages = _read(folder, "messages", m.Message, problems)
     audiences = _read(folder, "audiences", m.Audience, problems)
     journeys = _read(folder, "journeys", m.Journey, problems)
     campaigns = _read(folder, "campaigns", m.Campaign, problems)
-    by_name = {name: message for name, (_, message) in messages.items()}
     if policy is not None:
-        problems += check_policy(policy, policy_source, by_name)
-    for source, message in messages.values():
+        problems += check_policy(policy, policy_source, messages)
+    for source, message in messages:
         problems += check_message(message, source, policy)
-    known = {name: audience for name, (_, audience) in audiences.items()}
-    for source, audience in audiences.values():
-        problems += _check_audience(audience, source, known)
-    for source, journey in journeys.values():
-        problems += check_journey(journey, source, by_name)
-        problems += _check_citations(journey, source, known)
-    for source, campaign in campaigns.values():
-        problems += _check_campaign(campaign, source, known, by_name)
+    problems += check_audiences(audiences)
+    for source, journey in journeys:
+        problems += check_journey(journey, source, messages)
+        if journey.audience is not None:
+            problems += _unknown_audience(journey.audience, source, audiences)
+    for source, campaign in campaigns:
+        problems += _unknown_audience(campaign.audience, source, audiences)
+        problems += _check_campaign(campaign, source, messages)
+    compiled: tuple[Journey, ...] = ()
+    if not problems:
+        compiled = tuple(_compiled(journeys, messages, audiences, problems))
     definitions = None
     bodies: tuple[core.Campaign, ...] = ()
     if policy is not None and not problems:
-        texts = {name: message_of(message) for name, message in by_name.items()}
-        compiled = []
-        for source, journey in journeys.values():
-            rule = None if journey.audience is None else rule_of(journey.audience, known)
-            body = journey_of(journey, texts, rule)
-            if len(body.kept) > KEPT_MAX:
-                what = f"later steps look at {len(body.kept)} fields of the trigger"
-                problems.append(source.at(("steps",), what, f"Let them look at {KEPT_MAX} at most"))
-            compiled.append(body)
-        if not problems:
-            definitions = core.in_force(policy_of(policy), tuple(compiled), archive or {})
-            bodies = tuple(
-                campaign_of(one, texts[one.message], rule_of(one.audience, known))
-                for _, one in campaigns.values()
-            )
+        definitions = core.in_force(policy_of(policy), compiled, archive or {})
+        bodies = tuple(
+            campaign_of(one, message_of(said), rule_of(one.audience, audiences.models))
+            for _, one in campaigns
+            if (said := messages.get(one.message)) is not None
+        )
     return Examined(
         problems=tuple(sorted(set(problems))),
         policy=policy,
-        journeys={name: one for name, (_, one) in journeys.items()},
-        messages=by_name,
-        audiences=known,
-        campaigns={name: one for name, (_, one) in campaigns.items()},
+        journeys=journeys.models,
+        messages=messages.models,
+        audiences=audiences.models,
+        campaigns=campaigns.models,
         definitions=definitions,
         bodies=bodies,
     )
 
 
+def _compiled(
+    journeys: Found[m.Journey],
+    messages: Found[m.Message],
+    audiences: Found[m.Audience],
+    problems: list[Problem],
+) -> Iterator[Journey]:
+    """The journeys as the core's values; what only shows when parts are put together is a problem."""
+    texts = {name: message_of(message) for name, message in messages.models.items()}
+    for source, journey in journeys:
+        rule = None if journey.audience is None else rule_of(journey.audience, audiences.models)
+        body = journey_of(journey, texts, rule)
+        if len(body.kept) > KEPT_MAX:
+            what = f"later steps look at {len(body.kept)} fields of the trigger: {', '.join(body.kept)}"
+            problems.append(source.at(("steps",), what, f"Let them look at {KEPT_MAX} at most"))
+        for trigger in body.triggers if rule is not None else ():
+            if trigger.when is not None and (said := whole_problem(trigger.when)):
+                what = f"its audience and the trigger's rule together are wrong: {said}"
+                problems.append(source.at(("audience",), what, "Write shorter rules"))
+        yield body
+
+
 def _strangers(folder: Path) -> Iterator[Problem]:
     """Files that nobody would read, of which somebody may think that they count."""
-    if not folder.is_dir():
-        yield Problem(str(folder), 1, "there is no such folder", "Name the folder with policy.yaml in it")
-        return
-    for path in sorted(folder.rglob("*.y*ml"))[: 2 * FILES_MAX]:
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in {".yaml", ".yml"})
+    for path in sorted(itertools.islice(paths, 10 * FILES_MAX)):
         place = path.relative_to(folder)
-        is_ours = place.as_posix() == "policy.yaml" or (
-            place.parent.as_posix() in FOLDERS and path.suffix == ".yaml"
-        )
-        if not is_ours:
-            where = ", ".join(f"{one}/" for one in FOLDERS)
-            yield Problem(
-                place.as_posix(),
-                1,
-                "nobody reads this file",
-                f"Move it to one of {where} as NAME.yaml, or remove it",
-            )
+        if any(part.startswith(".") for part in place.parts):
+            continue  # not ours: a .github/, or the folders that Kubernetes mounts beside its links
+        where, name = place.parent.as_posix(), place.name
+        is_ours = where in FOLDERS and name.endswith(ENDING) and not name.endswith(TEST_ENDING)
+        if is_ours or place.as_posix() == POLICY or (where == "journeys" and name.endswith(TEST_ENDING)):
+            continue
+        stem = name.partition(".")[0]
+        if name.endswith(TEST_ENDING):
+            remedy = f"Move it to journeys/, beside the journey that it tests, as {stem}{TEST_ENDING}"
+        elif where in FOLDERS:
+            remedy = f"Call it {where}/{stem}{ENDING}"
+        elif where == "." and stem.lower() == "policy":
+            remedy = f"Call it {POLICY}"
+        else:
+            folders = ", ".join(f"{one}/" for one in FOLDERS)
+            remedy = f"Move it to one of {folders} as {stem}{ENDING}, or remove it"
+        yield Problem(place.as_posix(), 1, "nobody reads this file", remedy)
 
 
-def _read(
-    folder: Path, kind: str, model: type[Model], problems: list[Problem]
-) -> dict[str, tuple[Source, Model]]:
-    found: dict[str, tuple[Source, Model]] = {}
-    paths = sorted(path for path in (folder / kind).glob("*.yaml") if not path.name.endswith(TEST_ENDING))
+def _read(folder: Path, kind: str, model: type[Model], problems: list[Problem]) -> Found[Model]:
+    found: Found[Model] = Found()
+    paths = sorted(path for path in (folder / kind).glob(f"*{ENDING}") if not path.name.endswith(TEST_ENDING))
     if len(paths) > FILES_MAX:
         problems.append(Problem(kind, 1, f"there are {len(paths)} files", f"Keep at most {FILES_MAX}"))
     for path in paths[:FILES_MAX]:
         source = Source(path, folder)
         one = _parsed(source, model, problems)
-        if one is None:
+        if one is not None and one.name == path.stem:
+            found.sources[one.name] = (source, one)
             continue
-        if one.name in found:
-            other = found[one.name][0].name
-            problems.append(
-                source.at(("name",), f"{other} has this name, too", "A name is an identity: choose another")
-            )
-        elif one.name != path.stem:
+        found.broken.add(path.stem)
+        if one is None:
+            if isinstance(source.body, dict):
+                found.broken.add(str(source.body.get("name")))
+            continue
+        found.broken.add(one.name)
+        if any(other.stem == one.name for other in paths):
+            what = f"{kind}/{one.name}{ENDING} has the name {one.name}, too"
+            problems.append(source.at(("name",), what, f"A name is an identity: call this one {path.stem}"))
+        else:
             what = f"{one.name} stands in the file {path.name}"
-            problems.append(source.at(("name",), what, f"Call the file {one.name}.yaml"))
-        found.setdefault(one.name, (source, one))
+            remedy = f"Call the file {one.name}{ENDING}, or what is in it {path.stem}"
+            problems.append(source.at(("name",), what, remedy))
     return found
 
 
@@ -170,113 +205,49 @@ def _parsed(source: Source, model: type[Any_], problems: list[Problem]) -> Any_ 
     if source.problems and source.body is None:
         return None
     if not isinstance(source.body, dict):
-        problems.append(
-            source.at((), "it holds no fields", f"Write {', '.join(list(model.model_fields)[:3])} and so on")
-        )
+        fields = ", ".join(list(model.model_fields)[:3])
+        what = "it is empty" if source.body is None else "it holds no fields"
+        problems.append(source.at((), what, f"Write {fields} and so on, each as NAME: VALUE, or remove it"))
+        return None
+    elsewhere = _kind_of(source.body)
+    if elsewhere is not None and elsewhere is not model:
+        place = POLICY if elsewhere is m.Policy else f"{FOLDER_OF[elsewhere]}/"
+        what = f"it holds what belongs in {place}"
+        problems.append(source.at((), what, f"Move it to {place}"))
         return None
     try:
         return model.model_validate(source.body)
     except ValidationError as error:
-        problems += [_told(source, dict(one), model) for one in error.errors()]
+        problems += told(source, error, model)
         return None
 
 
-def _told(source: Source, error: dict[str, object], model: type[m.Definition]) -> Problem:
-    loc = tuple(part for part in error["loc"] if isinstance(part, str | int))  # type: ignore[attr-defined]
-    loc = tuple(part for part in loc if not (isinstance(part, str) and part.startswith("function-")))
-    if (
-        loc[:2] == ("trigger", 0)
-        and isinstance(source.body, dict)
-        and isinstance(source.body.get("trigger"), dict)
-    ):
-        loc = ("trigger", *loc[2:])
-    field = ".".join(str(part) for part in loc) or "the file"
-    inner = (error.get("ctx") or {}).get("error")  # type: ignore[attr-defined]
-    if isinstance(inner, Wrong):
-        return source.at(loc, f"{field}: {inner.what}", inner.remedy)
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        known = _fields_at(model, loc[:-1])
-        return source.at(loc, f"{field} is no field", one_of(str(loc[-1]), known))
-    if kind == "missing":
-        return source.at(loc[:-1], f"{field} is missing", f"Add {loc[-1]}")
-    message = str(error["msg"])
-    return source.at(loc, f"{field}: {message[:1].lower()}{message[1:]}", _remedies(str(kind), str(message)))
+def _kind_of(body: dict[str, object]) -> type[m.Definition] | None:
+    """What a file is, told by the fields that it holds; None if that is not clear."""
+    required = {
+        model: {field.alias or name for name, field in model.model_fields.items() if field.is_required()}
+        for model in KINDS
+    }
+    whole = [model for model in KINDS if required[model] <= body.keys() <= names_of(model)]
+    return whole[0] if len(whole) == 1 else None
 
 
-def _remedies(kind: str, message: str) -> str:
-    if kind == "literal_error":
-        return "Write one of these words"
-    if kind == "string_pattern_mismatch":
-        return "Use small letters, digits and underscores, and begin with a letter"
-    if kind.startswith(("int", "float", "bool", "string", "tuple", "dict", "model")):
-        return f"Write what fits: {message.lower()}"
-    return "Bring it within these limits"
+def _unknown_audience(name: str, source: Source, audiences: Found[m.Audience]) -> Iterator[Problem]:
+    if audiences.get(name) is None and not audiences.is_broken(name):
+        yield source.at(("audience",), f"{name} is no audience", audiences.one_of(name))
 
 
-def _fields_at(model: type[m.Definition], loc: tuple[str | int, ...]) -> set[str]:
-    """The fields that a part of a definition may have."""
-    found: object = model
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        fields = getattr(found, "model_fields", {})
-        field = fields.get(part) or next((f for f in fields.values() if f.alias == part), None)
-        if field is None:
-            return set()
-        found = _model_in(field.annotation)
-    fields = getattr(found, "model_fields", {})
-    return {field.alias or name for name, field in fields.items()}
-
-
-def _model_in(annotation: object) -> object:
-    if isinstance(annotation, type) and issubclass(annotation, m.Definition):
-        return annotation
-    for one in getattr(annotation, "__args__", ()):
-        found = _model_in(one)
-        if found is not None:
-            return found
-    return None
-
-
-def _check_audience(
-    audience: m.Audience, source: Source, known: Mapping[str, m.Audience]
-) -> Iterator[Problem]:
-    if audience.rule is None and not audience.inside and not audience.outside:
-        yield source.at((), "the audience says nothing of anybody", "Give it a rule, or inside or outside")
-    if audience.rule is not None:
-        yield from check_rule(source, ("rule",), audience.rule)
-    try:
-        rule_of(audience.name, known)
-    except Wrong as wrong:
-        loc = ("inside",) if audience.inside else ("outside",)
-        yield source.at(loc, wrong.what, wrong.remedy)
-
-
-def _check_citations(
-    journey: m.Journey, source: Source, audiences: Mapping[str, m.Audience]
-) -> Iterator[Problem]:
-    if journey.audience is not None and journey.audience not in audiences:
-        what = f"{journey.audience} is no audience"
-        yield source.at(("audience",), what, one_of(journey.audience, audiences))
-
-
-def _check_campaign(
-    campaign: m.Campaign,
-    source: Source,
-    audiences: Mapping[str, m.Audience],
-    messages: Mapping[str, m.Message],
-) -> Iterator[Problem]:
-    if campaign.audience not in audiences:
-        what = f"{campaign.audience} is no audience"
-        yield source.at(("audience",), what, one_of(campaign.audience, audiences))
+def _check_campaign(campaign: m.Campaign, source: Source, messages: Found[m.Message]) -> Iterator[Problem]:
+    if messages.is_broken(campaign.message):
+        return
     message = messages.get(campaign.message)
     if message is None:
-        yield source.at(
-            ("message",), f"there is no message {campaign.message}", one_of(campaign.message, messages)
-        )
-    elif "trigger." in message.title + message.body:
-        what = f"the message {campaign.message} speaks of a trigger, and a campaign has none"
+        what = f"there is no message {campaign.message}"
+        yield source.at(("message",), what, messages.one_of(campaign.message))
+        return
+    spoken = sorted(trigger_paths(message.title) | trigger_paths(message.body))
+    if spoken:
+        what = f"the message {campaign.message} speaks of trigger.{spoken[0]}, and a campaign has no trigger"
         yield source.at(("message",), what, "Let it speak of profile and attributes only")
 
 
@@ -294,9 +265,9 @@ def shipped_folder() -> contextlib.AbstractContextManager[Path]:
 def refuse_bad_wait(wait: str) -> None:
     """Raise `Misconfigured` for a wait that is no duration."""
     try:
-        m.duration_ms(wait)
+        duration_ms(wait)
     except Wrong as wrong:
-        raise Misconfigured(f"--wait: {wrong.what}. {wrong.remedy}.") from wrong
+        raise Misconfigured(f"--wait: {wrong.advice}") from wrong
 
 
 def write_definitions(folder: Path, source: Path | None = None, wait: str | None = None) -> None:

@@ -2,75 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from connectors.rules.cel import LENGTH_MAX
-from connectors.rules.variables import KINDS
-from connectors.time_zones import zone_table
-from ledger import facts as f
 from ledger.subject import CONTACTS_MAX
-from processors.definitions.problem import Wrong, one_of
-
-_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION: Final = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
-_CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
-_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-YEAR_MS: Final = 366 * 86_400_000
-STEPS_MAX: Final = 50
-
-
-def duration_ms(text: object) -> int:
-    """Read a duration: a whole number and one of ms, s, m, h, d, up to a year. Raises ValueError."""
-    match = _DURATION.fullmatch(str(text))
-    if match is None:
-        raise Wrong(f"{text!r} is no duration", "Write a whole number and a unit, such as 90s, 15m, 1h or 2d")
-    found = int(match[1]) * _UNITS_MS[match[2]]
-    if found > YEAR_MS:
-        raise Wrong(f"{text} is more than a year", "Write a duration of at most 366d")
-    return found
-
-
-def _minute(text: object) -> int:
-    match = _CLOCK.fullmatch(str(text))
-    if match is None:
-        raise Wrong(f"{text!r} is no time of day", 'Write it in quotes, such as "22:00"')
-    return int(match[1]) * 60 + int(match[2])
-
-
-def _fact(name: str) -> str:
-    if name not in KINDS or KINDS[name] in _NOT_FOR_JOURNEYS:
-        known = [word for word, kind in KINDS.items() if kind not in _NOT_FOR_JOURNEYS]
-        raise Wrong(f"{name} is no fact that a journey can hear of", one_of(name, known))
-    return name
-
-
-def _zone(name: str) -> str:
-    if name not in zone_table().zones:
-        raise Wrong(f"{name} is no time zone", one_of(name, zone_table().zones))
-    return name
-
-
-_NOT_FOR_JOURNEYS: Final[frozenset[type[f.Fact]]] = frozenset(
-    kind
-    for kind in KINDS.values()
-    if issubclass(kind, f.DeliveryFact | f.LinkFact | f.UnreadableFactSettled | f.SubjectErased)
-    or kind in {f.JourneyStarted, f.JourneyEnded, f.PushDecided, f.StateEvicted}
-    or kind is f.TokenRegistered
-    or kind is f.TokenInvalidated
+from processors.definitions.problem import Wrong
+from processors.definitions.scalars import (
+    HOUR_MS,
+    Cooldown,
+    Duration,
+    FactName,
+    Minute,
+    Name,
+    Path,
+    Percent,
+    Plain,
+    Rule,
+    Some,
+    Word,
+    Zone,
 )
 
-Duration = Annotated[int, BeforeValidator(duration_ms)]
-Minute = Annotated[int, BeforeValidator(_minute)]
-FactName = Annotated[str, BeforeValidator(_fact)]
-Zone = Annotated[str, BeforeValidator(_zone)]
-Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Rule = Annotated[str, Field(min_length=1, max_length=LENGTH_MAX)]
-Path_ = Annotated[str, Field(pattern=r"^[a-z_]{1,32}(\.[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$")]
-Plain = str | int | bool
+_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+STEPS_MAX: Final = 50
 
 
 class Definition(BaseModel):
@@ -83,10 +38,10 @@ class Match(Definition):
     """Facts that a journey hears of."""
 
     fact: FactName
-    where: dict[Path_, Plain] = {}
+    where: dict[Path, Plain] = {}
     when: Rule | None = None
-    items: Path_ | None = None
-    key: Path_ | None = None
+    items: Path | None = None
+    key: Path | None = None
 
 
 class Exit(Match):
@@ -98,13 +53,13 @@ class Exit(Match):
 class Goal(Match):
     """What the journey is for; reaching it ends the journey."""
 
-    within: Duration
+    within: Some
 
 
 class WaitFor(Match):
     """Facts that an instance waits for."""
 
-    within: Duration
+    within: Some
     then: Word | None = None
     otherwise: Word | None = None
 
@@ -114,7 +69,7 @@ class WaitUntil(Definition):
 
     time: Minute | None = None
     on: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = _WEEKDAYS
-    field: Path_ | None = None
+    field: Path | None = None
     before: Duration = 0
 
     @model_validator(mode="after")
@@ -145,7 +100,7 @@ class Arm(Definition):
     """One arm of a split."""
 
     name: Word
-    percent: float = Field(gt=0, le=100)
+    percent: float = Field(gt=0, le=100, allow_inf_nan=False)
     goto: Word
 
 
@@ -187,7 +142,7 @@ class Holdout(Definition):
     """Who gets no pushes, for comparison."""
 
     salt: str = Field(min_length=1, max_length=64)
-    percent: float = Field(ge=0, le=100)
+    percent: Percent
 
 
 class Journey(Definition):
@@ -202,16 +157,11 @@ class Journey(Definition):
     exits: tuple[Exit, ...] = Field(default=(), max_length=20)
     steps: tuple[Step, ...] = Field(min_length=1, max_length=STEPS_MAX)
     reentry: Literal["restart", "ignore"] = "restart"
-    cooldown: Duration | Literal["forever"] = 0
+    cooldown: Cooldown = 0
     opt_out_ends: bool = True
     priority: int = Field(default=50, ge=0, le=100)
-    max_fact_age: Duration | None = None
+    max_fact_age: Some | None = None
     holdout: Holdout
-
-    @field_validator("cooldown", mode="before")
-    @classmethod
-    def _cooldown(cls, given: Any) -> Any:
-        return given if given == "forever" else duration_ms(given)
 
 
 class Message(Definition):
@@ -242,7 +192,7 @@ class Campaign(Definition):
     message: Name
     priority: int = Field(default=50, ge=0, le=100)
     per_second: int = Field(default=500, ge=1, le=100_000)
-    attribution: Duration
+    attribution: Some
     holdout: Holdout
 
 
@@ -277,7 +227,7 @@ class QuietHours(Definition):
 class Ramp(Cap):
     """How people who just opted in are spared."""
 
-    length: Duration = Field(alias="for")
+    length: Some = Field(alias="for")
     opens: int = Field(ge=1, le=100)
 
 
@@ -298,8 +248,8 @@ class Policy(Definition):
     quiet_hours: QuietHours | None
     zones_otherwise: tuple[Zone, ...] = ()
     topics: dict[Word, bool] = {}
-    send_within: Duration
-    lateness_max: Duration
+    send_within: Some
+    lateness_max: Some
     decision_window: Duration = 0
     after_hold: Literal["each", "last_only"] = "each"
     min_gap: Duration = 0
@@ -312,16 +262,9 @@ class Policy(Definition):
     @field_validator("decision_window")
     @classmethod
     def _short(cls, given: int) -> int:
-        if given > _UNITS_MS["h"]:
+        if given > HOUR_MS:
             raise Wrong(
                 "a decision window of more than an hour makes every push late",
                 "Write a few seconds or minutes",
             )
-        return given
-
-    @field_validator("lateness_max", "send_within")
-    @classmethod
-    def _some(cls, given: int) -> int:
-        if not given:
-            raise Wrong("it must be longer than nothing", "Write a duration such as 15m")
         return given

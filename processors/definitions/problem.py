@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 LISTED_MAX: Final = 20
+SHOWN_MAX: Final = 60
 
 
 class Problem(NamedTuple):
@@ -18,8 +19,12 @@ class Problem(NamedTuple):
     remedy: str
 
     def __str__(self) -> str:
-        end = "" if self.remedy.endswith("?") else "."
-        return f"{self.file}:{self.line}: {self.what}. {self.remedy}{end}"
+        return f"{self.file}:{self.line}: {self.advice}"
+
+    @property
+    def advice(self) -> str:
+        """What is wrong and what to do, without the place."""
+        return _sentences(self.what, self.remedy)
 
 
 class Wrong(ValueError):  # noqa: N818 - named for what it says of a value
@@ -30,14 +35,45 @@ class Wrong(ValueError):  # noqa: N818 - named for what it says of a value
         self.what = what
         self.remedy = remedy
 
+    @property
+    def advice(self) -> str:
+        """What is wrong and what to do."""
+        return _sentences(self.what, self.remedy)
 
-def one_of(word: str, known: Iterable[str]) -> str:
-    """A remedy for an unknown word: the one that was probably meant, else all there are."""
+
+def _sentences(what: str, remedy: str) -> str:
+    return f"{what}. {remedy}{'' if remedy.endswith('?') else '.'}"
+
+
+def one_of(word: str, known: Iterable[str], otherwise: str = "There are none") -> str:
+    """A remedy for an unknown word: the one that was probably meant, else all there are, else `otherwise`."""
+    close = meant(word, known)
+    if close is not None:
+        return f"Did you mean {close}?"
     words = sorted(known)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"Write one of {_listed(words)}" if words else "There are none"
+    if len(words) == 1:
+        return f"Write {words[0]}"
+    return f"Write one of {_listed(words)}" if words else otherwise
+
+
+def meant(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    by_small = {one.casefold(): one for one in sorted(known)}
+    close = difflib.get_close_matches(word[:SHOWN_MAX].casefold(), by_small, n=1, cutoff=0.6)
+    return by_small[close[0]] if close else None
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: on one line, and not all of a long one."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return repr(value) if len(value) <= SHOWN_MAX else f"{value[:SHOWN_MAX]!r}..."
+    if isinstance(value, int | float):
+        return "a huge number" if abs(value) >= 10**SHOWN_MAX else str(value)
+    return "a list" if isinstance(value, list | tuple) else "a group of fields"
 
 
 def _listed(words: list[str]) -> str:

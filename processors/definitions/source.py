@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from processors.definitions.problem import Problem
 
-BYTES_MAX = 262_144
+BYTES_MAX: Final = 262_144
+_OPEN: Final = ("while parsing a flow", "while scanning a quoted")
+_DATE: Final = "tag:yaml.org,2002:timestamp"
 
 
 class Source:
@@ -26,7 +28,8 @@ class Source:
 
     def line(self, loc: Sequence[str | int] = ()) -> int:
         """The line of a part, such as ("steps", 2, "wait"); of the nearest part around it if it is absent."""
-        node, line = self._root, 1
+        node = self._root
+        line = 1 if node is None else node.start_mark.line + 1
         for key in loc:
             found = _part(node, key)
             if found is None:
@@ -38,47 +41,146 @@ class Source:
         """A mistake in a part of this file."""
         return Problem(self.name, self.line(loc), what, remedy)
 
+    def written(self, loc: Sequence[str | int]) -> str | None:
+        """How a value is written in the file, before YAML makes something of it; None if it is no scalar."""
+        node = self._root
+        for key in loc:
+            found = _part(node, key)
+            if found is None:
+                return None
+            node = found[1]
+        return node.value if isinstance(node, yaml.ScalarNode) else None
+
     def _read(self) -> None:
         try:
-            raw = self.path.read_bytes()
-            if len(raw) > BYTES_MAX:
-                self._fail(1, f"the file has {len(raw)} bytes", f"Keep it below {BYTES_MAX}")
-                return
-            text = raw.decode()
-            self._root = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.problems += self._doubled(self._root)
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-                # A few aliases of aliases unfold to gigabytes.
-                self._fail(1, "it uses a YAML alias", "Write the value out")
-                return
-            self.body = yaml.safe_load(text)
+            with self.path.open("rb") as file:
+                raw = file.read(BYTES_MAX + 1)
         except FileNotFoundError:
             self._fail(1, "there is no such file", "A definitions folder needs it")
-        except UnicodeDecodeError:
-            self._fail(1, "it is not UTF-8", "Save it as UTF-8")
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            return
+        except OSError as error:
+            self._fail(1, f"it can't be read: {error.strerror or error}", "Put a readable file there")
+            return
+        if len(raw) > BYTES_MAX:
+            self._fail(1, f"the file is longer than {BYTES_MAX} bytes", "Split it, or shorten it")
+            return
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError as error:
+            self._fail(raw.count(b"\n", 0, error.start) + 1, "it is not UTF-8", "Save the file as UTF-8")
+            return
+        try:
+            self._take(text)
+        except _Alias as alias:
             self._fail(
-                line, f"it is not YAML: {error.problem}", "Mend the YAML; texts with a colon need quotes"
+                alias.line, "it repeats a part by a YAML alias", "Write the value out where it is used"
             )
-        except (yaml.YAMLError, RecursionError) as error:
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            self._fail(line, f"it holds the control character U+{ord(text[error.position]):04X}", "Remove it")
+        except yaml.MarkedYAMLError as error:
+            context, what = error.context or "", error.problem or error.context or "something is wrong"
+            # What is left open is told where it begins.
+            opened = error.context_mark if context.startswith(_OPEN) else None
+            mark = opened or error.problem_mark or error.context_mark
+            self._fail(mark.line + 1 if mark else 1, f"it is not YAML: {what}", _remedy(what))
+        except RecursionError:
+            self._fail(1, "it is nested too deeply", "Mend its brackets")
+        except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
             self._fail(1, f"it is not YAML: {type(error).__name__}", "Mend the YAML")
+
+    def _take(self, text: str) -> None:
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+            if root is None:
+                return
+            self._root = root
+            self.problems += _doubled(root, self.name)
+            halves = _half_character(root)
+            if halves is not None:
+                self._fail(halves, "it holds half a character (a surrogate)", "Write the whole character")
+                return
+            self.body = loader.construct_document(root)
+        finally:
+            loader.dispose()
 
     def _fail(self, line: int, what: str, remedy: str) -> None:
         self.problems.append(Problem(self.name, line, what, remedy))
 
-    def _doubled(self, node: yaml.Node | None) -> Iterator[Problem]:
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    what = f"{key.value} stands here twice; YAML would take the last without a word"
-                    yield Problem(self.name, key.start_mark.line + 1, what, "Remove one of them")
-                seen.add(key.value)
-                yield from self._doubled(value)
-        elif isinstance(node, yaml.SequenceNode):
-            for part in node.value:
-                yield from self._doubled(part)
+
+class _Alias(Exception):  # noqa: N818 - named for what was met
+    """A few aliases of aliases unfold to gigabytes, so none is followed."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases and dates, whose keys are what is written: `on` is a key of ours, not true."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise _Alias(self.get_event().start_mark.line + 1)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a name is no plain word", key.start_mark)
+        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
+
+    def construct_yaml_map(self, node: yaml.MappingNode) -> Generator[dict[Any, Any], None, None]:
+        data: dict[Any, Any] = {}
+        yield data
+        data.update(self.construct_mapping(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_yaml_map)
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _DATE]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _remedy(what: str) -> str:
+    if "mapping values" in what:
+        return "Put a text with a colon in quotes"
+    if "\\t" in what or "'\t'" in what:
+        return "Indent with spaces"
+    if "plain word" in what:
+        return "Write a word before the colon"
+    if "another document" in what:
+        return "Write one document per file, without ---"
+    if "tag" in what:
+        return "Write plain values, and texts with an exclamation mark in quotes"
+    return "Look for a missing quote, bracket or colon here or in the lines before"
+
+
+def _doubled(node: yaml.Node, name: str) -> Iterator[Problem]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                what = f"{key.value} stands here twice; YAML would take the last without a word"
+                yield Problem(name, key.start_mark.line + 1, what, "Remove one of them")
+            seen.add(key.value)
+            yield from _doubled(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for part in node.value:
+            yield from _doubled(part, name)
+
+
+def _half_character(node: yaml.Node) -> int | None:
+    """The line of a text that can't be encoded: YAML's escapes can write one."""
+    if isinstance(node, yaml.ScalarNode):
+        is_whole = node.value.isascii() or not any("\ud800" <= one <= "\udfff" for one in node.value)
+        return None if is_whole else node.start_mark.line + 1
+    parts = node.value if isinstance(node, yaml.SequenceNode) else [one for two in node.value for one in two]
+    return next((line for part in parts if (line := _half_character(part)) is not None), None)
 
 
 def _part(node: yaml.Node | None, key: str | int) -> tuple[int, yaml.Node] | None:
