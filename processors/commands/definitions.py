@@ -17,9 +17,9 @@ from ledger.time_zones import as_text
 from processors import control, report
 from processors.attach import servers
 from processors.commands.options import DataFolder
-from processors.definitions import cases
+from processors.definitions import cases, compare
 from processors.definitions.archive import publish_definitions, read_archive
-from processors.definitions.loader import TEST_ENDING, examine, load, write_definitions
+from processors.definitions.loader import TEST_ENDING, checked, examine, load, write_definitions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,10 +54,11 @@ def check(folder: Folder) -> None:
         report.err.print(f"{len(found.problems)} to mend in {folder}", highlight=False)
         raise typer.Exit(PROBLEMS_FOUND)
     counts = {
-        "journeys": found.journeys, "messages": found.messages,
-        "audiences": found.audiences, "campaigns": found.campaigns,
+        "journey": found.journeys, "message": found.messages,
+        "audience": found.audiences, "campaign": found.campaigns,
     }  # fmt: skip
-    typer.echo(", ".join(f"{len(of)} {name}" for name, of in counts.items()) + ": nothing is wrong")
+    counted = (f"{len(of)} {name}{'' if len(of) == 1 else 's'}" for name, of in counts.items())
+    typer.echo(f"{', '.join(counted)}: nothing is wrong")
 
 
 @app.command("test")
@@ -79,7 +80,8 @@ def run_cases(
         for outcome in cases.run(path, folder, definitions):
             if outcome.difference:
                 failed += 1
-                typer.echo(f"{outcome.file}:{outcome.line}: {outcome.case}: {outcome.difference}")
+                what = ": ".join(part for part in (outcome.case, outcome.difference) if part)
+                typer.echo(f"{outcome.file}:{outcome.line}: {what}")
             else:
                 passed += 1
     took_ms = (time.perf_counter() - began) * 1_000
@@ -91,6 +93,19 @@ def run_cases(
         report.err.print(f"without cases: {', '.join(untested)}", highlight=False)
     if failed:
         raise typer.Exit(PROBLEMS_FOUND)
+
+
+@app.command("diff")
+def diff(
+    old: Annotated[Path, typer.Argument(help="Folder with the definitions as they are.")],
+    new: Annotated[Path, typer.Argument(help="Folder with the definitions as they would be.")],
+) -> None:
+    """Say what differs between two folders of definitions, field by field, and which versions change.
+
+    Comments, the order of fields, and defaults that are written out make no difference. Needs no server.
+    """
+    for line in compare.in_words(compare.differences(checked(old), checked(new))):
+        typer.echo(line)
 
 
 @app.command("publish")

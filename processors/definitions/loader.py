@@ -68,13 +68,20 @@ def load(folder: Path, archive: Mapping[str, core.Body] | None = None) -> core.D
 
     Raises `Misconfigured` with all that is wrong: file, line, what, and the remedy.
     """
+    definitions = checked(folder, archive).definitions
+    assert definitions is not None
+    return definitions
+
+
+def checked(folder: Path, archive: Mapping[str, core.Body] | None = None) -> Examined:
+    """A folder in which nothing is wrong. Raises `Misconfigured` for any other."""
     found = examine(folder, archive)
     if found.definitions is None:
         shown = [str(problem) for problem in found.problems[:SHOWN_MAX]]
         more = len(found.problems) - len(shown)
         lines = [*shown, *([f"... and {more} more (optin definitions check {folder})"] if more else [])]
         raise Misconfigured("\n".join([f"{folder} can't be put in force:", *lines]))
-    return found.definitions
+    return found
 
 
 def examine(folder: Path, archive: Mapping[str, core.Body] | None = None) -> Examined:
