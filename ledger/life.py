@@ -23,10 +23,14 @@ class Life:
     setting: Setting
     subject: Subject = NEW
     said: list[f.SubjectFact] = dataclasses.field(default_factory=list)
+    now: int = 0
+    """The time of what was folded or fired last (ms). It never goes back: what a late fact makes due in the
+    past is due when the fact arrived."""
 
     def fold(self, fact: f.SubjectFact, appended_ms: int, now: int) -> None:
         """Let pass what is due before `now` (ms), then fold a fact."""
         self.pass_until(now)
+        self.now = max(self.now, now)
         self.subject, facts = fold(self.subject, self.name, fact, appended_ms, now, self.setting)
         self.said += facts
 
@@ -38,5 +42,6 @@ class Life:
     def pass_until(self, instant: float) -> None:
         """Let everything fire that is due before `instant` (ms); infinity empties the timers."""
         while (due := wake_at(self.subject)) is not None and due < instant:
-            self.subject, facts = fire(self.subject, self.name, due, self.setting)
+            self.now = max(self.now, due)
+            self.subject, facts = fire(self.subject, self.name, self.now, self.setting)
             self.said += facts
