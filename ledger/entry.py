@@ -74,7 +74,7 @@ def _again(
     others = (*subject.instances[:index], *subject.instances[index + 1 :])
     is_older = fact.occurred_at < instance.since
     if journey.reentry == IGNORE or (instance.pushed and fact.occurred_at <= instance.since):
-        return subject, ()
+        return _heard(subject, journey, fact), ()
     everything = (*(item for item in instance.items if item not in items), *items)
     if instance.pushed:
         mark = _begun_mark(journey, fact)
@@ -87,6 +87,7 @@ def _again(
         )
         subject = replace(subject, instances=others, held=held)
         return _begin(subject, journey, fact, instance.key, everything, turn)
+    subject = _heard(subject, journey, fact)
     turn.facts += _items_evicted(turn, instance, everything, fact)
     merged = replace(instance, items=everything[-ITEMS_MAX:])
     if is_older:
@@ -169,6 +170,17 @@ def kept_of(journey: Journey, fact: f.SubjectFact) -> dict[str, Scalar]:
             kept[path] = value
             left -= taken
     return kept
+
+
+def _heard(subject: Subject, journey: Journey, fact: f.SubjectFact) -> Subject:
+    """Remember a trigger that found an open instance: a copy that comes after its end begins nothing.
+
+    Of activity `journeys.react` tells copies by itself.
+    """
+    mark = _begun_mark(journey, fact)
+    if isinstance(fact, f.ActivityFact) or mark in subject.begun:
+        return subject
+    return replace(subject, begun=(*subject.begun, mark)[-BEGUN_MAX:])
 
 
 def _begun_mark(journey: Journey, fact: f.SubjectFact) -> int:

@@ -1,0 +1,44 @@
+"""Entering a journey again: what a copy of a trigger does, and how long a start is remembered."""
+
+from __future__ import annotations
+
+from ledger import facts as f
+from ledger import journey as j
+from ledger.journey import IGNORE
+from ledger.life import Life
+from tests.support.given import ANN, HOUR, MINUTE, NOON, fact, journey, setting
+
+WATCHED = j.Match(fact="WatchedItemChanged", items="item", key="item", where={"change": "price_dropped"})
+
+
+def dropped(at: int, version: int) -> f.SubjectFact:
+    """The price of some boots dropped."""
+    return fact(
+        f.WatchedItemChanged, at, item="boots", change="price_dropped", version=version, changed_at=at
+    )
+
+
+def started(life: Life) -> list[str]:
+    """The journeys that began, in order."""
+    return [one.journey for one in life.said if isinstance(one, f.JourneyStarted)]
+
+
+def test_a_copy_of_a_trigger_that_found_an_open_instance_begins_nothing_after_its_end() -> None:
+    """Whether the trigger moved the instance or was ignored: it was heard."""
+    for reentry in (j.RESTART, IGNORE):
+        life = Life(ANN, setting(None, journey(triggers=(WATCHED,), exits=(), reentry=reentry)))
+        second = dropped(NOON + MINUTE, 3)
+
+        life.fold_all([(dropped(NOON, 2), NOON), (second, NOON + MINUTE), (second, NOON + 5 * HOUR)])
+        life.pass_until(float("inf"))
+
+        assert started(life) == ["cart"]
+
+
+def test_another_trigger_after_the_end_begins_again() -> None:
+    """What was heard is the fact, not the item."""
+    life = Life(ANN, setting(None, journey(triggers=(WATCHED,), exits=())))
+
+    life.fold_all([(dropped(NOON, 2), NOON), (dropped(NOON + 5 * HOUR, 3), NOON + 5 * HOUR)])
+
+    assert started(life) == ["cart", "cart"]
