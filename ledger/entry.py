@@ -115,8 +115,7 @@ def _begin(
     subject = replace(subject, begun=(*subject.begun, mark)[-BEGUN_MAX:])
     if journey.cooldown_ms:
         entered = {**dict(subject.entered), _entered_mark(journey, fact.app, key): fact.occurred_at}
-        latest = sorted(entered.items(), key=lambda entry: (entry[1], entry[0]))
-        subject = replace(subject, entered=tuple(latest[-ENTERED_MAX:]))
+        subject = replace(subject, entered=_latest(entered, fact.app, turn))
     definitions = turn.setting.definitions
     version = definitions.journey_versions[journey.name]
     started = Instance(
@@ -189,6 +188,21 @@ def _begun_mark(journey: Journey, fact: f.SubjectFact) -> int:
 
 def _entered_mark(journey: Journey, app: str, key: str) -> int:
     return short_hash(f"{journey.name}\0{app}\0{key}")
+
+
+def _latest(entered: dict[int, int], app: str, turn: Turn) -> tuple[tuple[int, int], ...]:
+    """The starts to remember, in the order of their times; one that must never be repeated gives way last."""
+    latest = sorted(entered.items(), key=lambda entry: (entry[1], entry[0]))
+    if len(latest) > ENTERED_MAX:
+        journeys = turn.setting.definitions.journeys
+        once = {_entered_mark(one, app, "") for one in journeys if one.cooldown_ms == ONCE}
+        oldest_last = [
+            *(one for one in latest if one[0] not in once),
+            *(one for one in latest if one[0] in once),
+        ]
+        kept = dict(oldest_last[-ENTERED_MAX:])
+        latest = [one for one in latest if one[0] in kept]
+    return tuple(latest)
 
 
 def _cools(subject: Subject, journey: Journey, key: str, fact: f.SubjectFact) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ledger import facts as f
 from ledger import journey as j
-from ledger.journey import IGNORE
+from ledger.journey import IGNORE, ONCE
 from ledger.life import Life
-from tests.support.given import ANN, HOUR, MINUTE, NOON, fact, journey, setting
+from ledger.subject import ENTERED_MAX
+from tests.support.given import ANN, DAY, HOUR, MINUTE, NOON, fact, journey, setting
 
 WATCHED = j.Match(fact="WatchedItemChanged", items="item", key="item", where={"change": "price_dropped"})
 
@@ -42,3 +43,32 @@ def test_another_trigger_after_the_end_begins_again() -> None:
     life.fold_all([(dropped(NOON, 2), NOON), (dropped(NOON + 5 * HOUR, 3), NOON + 5 * HOUR)])
 
     assert started(life) == ["cart", "cart"]
+
+
+def test_once_is_remembered_however_many_shorter_cooldowns_came_since() -> None:
+    """Where starts give way, those that must never be repeated give way last."""
+    once = journey(
+        name="once",
+        triggers=(j.Match(fact="AppOpened"),),
+        exits=(),
+        cooldown_ms=ONCE,
+    )
+    often = journey(
+        name="often",
+        triggers=(j.Match(fact="CustomActivity", key="properties.number"),),
+        exits=(),
+        cooldown_ms=DAY,
+    )
+    life = Life(ANN, setting(None, once, often))
+    facts: list[f.SubjectFact] = [fact(f.AppOpened, NOON)]
+    for number in range(2 * ENTERED_MAX):
+        at = NOON + 2 * HOUR + number * MINUTE
+        facts.append(fact(f.CustomActivity, at, name="ping", properties={"number": f"n{number}"}))
+    facts.append(fact(f.AppOpened, NOON + 9 * DAY))
+
+    life.fold_all((one, one.occurred_at) for one in facts)
+
+    assert started(life).count("once") == 1
+    assert started(life).count("often") == 2 * ENTERED_MAX
+    assert len(life.subject.entered) == ENTERED_MAX
+    assert list(life.subject.entered) == sorted(life.subject.entered, key=lambda entry: (entry[1], entry[0]))
