@@ -21,6 +21,7 @@ KINDS: Final = (
     "schemas/topics.yaml",
     "connectors/clickhouse/migrations/*.sql",
     "processors/definitions/shipped/*.yaml",
+    "processors/definitions/shipped/audiences/*.yaml",
     "processors/definitions/shipped/journeys/*.yaml",
     "processors/definitions/shipped/messages/*.yaml",
     "*/py.typed",

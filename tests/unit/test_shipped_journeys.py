@@ -7,6 +7,7 @@ that facts may come late or twice.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from functools import cache
@@ -23,6 +24,7 @@ from ledger.journey import CONVERTED, Exit, Journey
 from ledger.life import Life
 from processors.definitions import cases
 from processors.definitions.loader import TEST_ENDING, examine, load
+from tests.architecture.sources import ROOT
 from tests.support.given import DAY, HOUR, MINUTE, NOON, SECOND, fact, setting
 
 SHIPPED: Final = Path(cases.__file__).parent / "shipped"
@@ -32,6 +34,7 @@ PROGRAMME: Final = (
     "trial_expiry", "welcome", "win_back",
 )  # fmt: skip
 TRANSACTIONAL: Final = ("order_updates", "security_alert")
+TRANSACTIONAL_ROW: Final = "| `orders`, `security` | no matter | order_updates, security_alert,"
 
 
 @cache
@@ -80,6 +83,21 @@ def test_the_cases_of_a_journey_say_enough(name: str) -> None:
     assert read is not None
     assert read.journey == name
     assert missing(journey(name), read.cases) == []
+
+
+def test_each_journey_has_a_story() -> None:
+    """The page tells each of them under a heading that leads to its file, and each topic of the policy."""
+    page = (ROOT / "docs" / "journeys.md").read_text("utf-8")
+    policy = examine(SHIPPED).policy
+    assert policy is not None
+
+    told = re.findall(
+        r"(?m)^### \[(\w+)\]\(\.\./processors/definitions/shipped/journeys/(\w+)\.yaml\)$", page
+    )
+    assert sorted(told) == [(name, name) for name in PROGRAMME]
+    for topic, on in policy.topics.items():
+        assert f"| `{topic}` | {'on' if on else 'off'} |" in page or f"`{topic}`" in TRANSACTIONAL_ROW
+    assert TRANSACTIONAL_ROW in page
 
 
 def test_cases_that_say_too_little_are_found() -> None:
