@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ledger import facts as f
 from ledger import journey as j
 from ledger.journey import IGNORE, ONCE
 from ledger.life import Life
 from ledger.subject import ENTERED_MAX
+from processors.definitions import load, write_definitions
 from tests.support.given import ANN, DAY, HOUR, MINUTE, NOON, fact, journey, setting
 
 WATCHED = j.Match(fact="WatchedItemChanged", items="item", key="item", where={"change": "price_dropped"})
@@ -72,3 +75,15 @@ def test_once_is_remembered_however_many_shorter_cooldowns_came_since() -> None:
     assert started(life).count("often") == 2 * ENTERED_MAX
     assert len(life.subject.entered) == ENTERED_MAX
     assert list(life.subject.entered) == sorted(life.subject.entered, key=lambda entry: (entry[1], entry[0]))
+
+
+def test_a_cooldown_is_a_duration_or_forever(tmp_path: Path) -> None:
+    """Both are read from a journey's file."""
+    for number, (written, read) in enumerate((("7d", 7 * DAY), ("forever", ONCE))):
+        folder = tmp_path / str(number)
+        write_definitions(folder)
+        path = folder / "journeys" / "cart_abandonment.yaml"
+        path.write_text(path.read_text("utf-8") + f"\ncooldown: {written}\n", "utf-8")
+
+        (cart,) = (one for one in load(folder).journeys if one.name == "cart_abandonment")
+        assert cart.cooldown_ms == read
