@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     partitions: int = Field(8, ge=1, le=1_000, description="partitions of topics when they are created")
     replication: int = Field(1, ge=1, le=9, description="copies of each partition when topics are created")
     data: Path = Field(Path(".optin-data/live"), description="folder of everything kept on this machine")
-    definitions: Path | None = Field(None, description="folder of policy and journeys; shipped ones if unset")
+    definitions: Path | None = Field(
+        None, description="folder of definitions until some are published; shipped ones if unset"
+    )
     clock: Literal["wall", "event"] = Field("wall", description="wall in production, event for replays")
     instance: str | None = Field(None, description="stable name of this worker (static membership)")
     session_timeout_s: float = Field(10.0, ge=3, description="a silent worker's partitions move after this")

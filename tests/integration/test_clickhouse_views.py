@@ -23,7 +23,7 @@ from ledger.consent import EMPTY, Consent
 from ledger.consent_fold import take_in
 from ledger.effective import current_token, effective
 from processors.stack import Servers
-from tests.support.examples import example_of
+from tests.support.examples import MEASURED, example_of
 from tests.support.fact_strategies import CONSENT_FACTS, Dated
 from tests.support.given import DAY, HOUR, NOON, changed, fact
 from tests.support.stack import drop_database
@@ -268,7 +268,7 @@ def test_the_tables_have_the_columns_that_the_sink_writes(url: str) -> None:
 
 def test_every_fact_of_the_contract_has_its_row(url: str) -> None:
     """The golden example of each fact is taken in, maps and lists included, by the table of its topic."""
-    examples = [example_of(kind) for kind in f.FACTS]
+    examples = [example_of(kind) for kind in MEASURED]
     FactSink(url).insert(rows_of([(one, one.occurred_at) for one in examples]))
 
     stored = {

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 
 import schemas
-from ledger.facts import Fact
-from schemas import fact_schema
+from connectors.codec import topic_of
+from ledger.facts import FACTS, Fact
+from schemas import fact_schema, topics
 
 T = TypeVar("T", bound=Fact)
 FOLDER = Path(schemas.__file__).parent / "examples"
@@ -21,3 +22,8 @@ def example_of(kind: type[T]) -> T:
     version = fact_schema(kind.__name__).version
     example: dict[str, Any] = json.loads((FOLDER / kind.__name__ / f"v{version}.json").read_text("utf-8"))
     return msgspec.convert(example["fact"], kind)
+
+
+READ = {topic.name for topic in topics() if "metrics" in topic.consumers}
+MEASURED = [kind for kind in FACTS if topic_of(kind) in READ]
+"""What the metrics role reads: what goes on inside a role is nobody else's business."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from connectors.clickhouse.rows import NAMES, NOT_MEASURED, Place, columns_of, table_of
-from connectors.codec import topic_of
 from ledger import facts as f
-from schemas import topics
-from tests.support.examples import example_of
+from tests.support.examples import MEASURED, example_of
 
 ELSEWHERE = {
     "level": "permission",
@@ -18,10 +16,6 @@ ELSEWHERE = {
     "appended_at": "source_appended_at",
 }
 """Fields whose column has another name."""
-
-READ = {topic.name for topic in topics() if "metrics" in topic.consumers}
-MEASURED = [kind for kind in f.FACTS if topic_of(kind) in READ]
-"""What the metrics role reads: what goes on inside a role is nobody else's business."""
 
 
 @pytest.mark.parametrize("kind", MEASURED)
