@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from connectors.errors import Misconfigured
+from connectors.errors import Misconfigured, Transient
 from ledger import definitions as core
 from ledger import facts as f
 from processors import control, report
@@ -132,9 +132,17 @@ def _watch(bootstrap: str, name: str) -> None:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=report.err) as bar:
         task = bar.add_task(name, total=None)
+        heard_at = time.monotonic()
         while True:
             told = [one for one in asyncio.run(_told(bootstrap)) if one.launch == name]
             total = sum(one.subjects for one in told)
+            if told:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > control.ANSWER_S_MAX:
+                raise Transient(
+                    f"nobody tells of {name} for {control.ANSWER_S_MAX:.0f} s; it goes on once the journeys"
+                    " role is up (optin status), and `optin campaign status` tells of it"
+                )
             bar.update(task, total=total or None, completed=sum(one.considered for one in told))
             if told and not any(one.state in OPEN for one in told):
                 break

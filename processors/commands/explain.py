@@ -14,6 +14,7 @@ from connectors.errors import Misconfigured
 from ledger import facts as f
 from ledger.explain import Part
 from ledger.explain import explain as explain_consent
+from ledger.gate import GOAL_MET
 from processors import report
 from processors.agents.intake import letter_id
 from processors.attach import servers
@@ -91,7 +92,8 @@ def _show_decision(decision: f.PushDecided, history: History, out: Console) -> N
         highlight=False,
         soft_wrap=True,
     )
-    out.print(f"  items: {', '.join(decision.items) or 'none left'}", highlight=False)
+    if decision.items or decision.reason == GOAL_MET:
+        out.print(f"  items: {', '.join(decision.items) or 'none left'}", highlight=False)
     for check in decision.checks:
         mark = "[green]pass[/green]" if check.passed else "[red]FAIL[/red]"
         out.print(f"  {mark}  {check.name:<18}  {escape(check.detail)}".rstrip(), highlight=False)
