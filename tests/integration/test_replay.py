@@ -209,7 +209,7 @@ async def counted(bootstrap: str) -> dict[str, Any]:
             "cart_abandonment": {
                 "started": journeys["started"],
                 "converted": journeys["converted"],
-                "candidates": journeys["candidate"],
+                "candidates": journeys["completed"],
                 "open": 2 * journeys["started"] - journeys.total(),
             }
         },

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final
 from unittest import mock
 
+from ledger import candidates
 from ledger import facts as f
-from ledger import journeys
 from processors import wiring
 from processors.agents import intake
 from processors.agents.identity_linker import IdentityLinker
@@ -188,7 +188,7 @@ BUGS: Final[dict[str, Bug]] = {
     "linked before it is unlinked": Bug(
         _instead(IdentityLinker, "announce", _links_first), "before it unlinked the former one", 9
     ),
-    "contacts forgotten": Bug(_instead(journeys, "with_contact", _remembers_one), "pushes within", 1),
+    "contacts forgotten": Bug(_instead(candidates, "with_contact", _remembers_one), "pushes within", 1),
 }
 
 SEARCHED_MAX: Final = 2_000
