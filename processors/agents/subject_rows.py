@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -87,17 +88,18 @@ class SubjectHandler:
         bodies: Mapping[str, Body] | None = None,
     ) -> None:
         """`definitions`: in force until others are activated, whose bodies are in `bodies`."""
-        self._definitions = definitions
+        self._bodies = definitions.bodies if bodies is None else bodies
+        # Bodies come to be known later, too: a campaign is published and launched while we run.
+        self._definitions = dataclasses.replace(definitions, bodies=self._bodies)
         self._zone_table = zone_table
         self._rules = rules
         self._texts = texts
         self._partitions = partitions
         self._reappend = reappend
         self._bad_share = BadShare(bad_share_max)
-        self._bodies = definitions.bodies if bodies is None else bodies
         self._activated: dict[tuple[str, tuple[str, ...]], Definitions] = {}
         self._last_place: tuple[int, int, Control | None] | None = None
-        self._last_setting = Setting(definitions, zone_table, rules, texts, 0, 0)
+        self._last_setting = Setting(self._definitions, zone_table, rules, texts, 0, 0)
         self._meters = meters
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
