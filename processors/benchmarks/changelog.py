@@ -25,12 +25,13 @@ class Follower:
     """Rows and positions of one changelog as they are committed; an async context manager.
 
     `rows`: the latest value under each key, without positions. `folded`: of the input topic asked for, how
-    far each partition came.
+    far each partition came; `next`: the same of all topics.
     """
 
     def __init__(self, bootstrap: str, changelog: str, topic: str) -> None:
         self.rows: dict[bytes, bytes] = {}
         self.folded: dict[int, int] = {}
+        self.next: dict[int, Mapping[str, int]] = {}
         self._topic = topic
         self._tps = [TopicPartition(changelog, number) for number in range(PARTITIONS)]
         self._consumer = AIOKafkaConsumer(
@@ -66,7 +67,8 @@ class Follower:
                 else:
                     rows[record.key] = record.value
             if latest is not None:
-                self.folded[tp.partition] = positions.decode(latest).next.get(self._topic, 0)
+                following = self.next[tp.partition] = positions.decode(latest).next
+                self.folded[tp.partition] = following.get(self._topic, 0)
         return bool(answer)
 
     def reached(self, ends: Mapping[int, int]) -> bool:

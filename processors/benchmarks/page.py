@@ -24,8 +24,17 @@ CIRCUMSTANCES: Final = ("machine", "commit", "command", "profile")
 
 Row = tuple[str, ...]
 
-CONTESTANTS: Final = ("consent", "stock_faust", "raw_c", "raw_c_unchecked", "subjects_10k", "subjects_1m")
+CONTESTANTS: Final = (
+    "consent",
+    "stock_faust",
+    "raw_c",
+    "raw_c_unchecked",
+    "journeys",
+    "subjects_10k",
+    "subjects_1m",
+)
 WRITERS: Final = ("metrics", "raw_insert")
+ORCHESTRATION: Final = ("journeys", "watchers", "campaign")
 
 
 def rate_rows(results: Results) -> list[Row]:
@@ -45,6 +54,10 @@ def wait_rows(results: Results) -> list[Row]:
     rows: list[Row] = []
     if "latency" in results:
         rows.append(("latency, low load", *_percentiles(results["latency"])))
+    for phase in ("quiet", "news"):
+        figures = results.get("watchers", {}).get(phase)
+        if figures is not None:
+            rows.append((f"others beside watchers, {phase}", *_percentiles(figures)))
     for role in ("journeys", "delivery"):
         for phase in ("quiet", "kill"):
             figures = results.get("revocation", {}).get(role, {}).get(phase)
@@ -62,12 +75,23 @@ def other_rows(results: Results) -> list[Row]:
     shown = {"events_s", "rows_s", "records_s", "cpu_s_per_million", "rss_mb", "p50_ms", "p99_ms", "max_ms"}
     rows: list[Row] = []
     for name, figures in results.items():
-        if name in CIRCUMSTANCES:
+        if name in CIRCUMSTANCES or name in ORCHESTRATION:
             continue
         for key, value in figures.items():
             if (key in shown and name != "timers") or isinstance(value, dict):
                 continue
             rows.append((name, key, _value(value)))
+    return rows
+
+
+def orchestration_rows(results: Results) -> list[Row]:
+    """Every figure of journeys, watchers and campaigns that no other table shows: name, figure, value."""
+    shown = {"events_s", "cpu_s_per_million", "rss_mb"}
+    rows: list[Row] = []
+    for name in ORCHESTRATION:
+        for key, value in results.get(name, {}).items():
+            if not isinstance(value, dict) and not (name == "journeys" and key in shown):
+                rows.append((name, key, _value(value)))
     return rows
 
 
@@ -86,6 +110,7 @@ TABLES: Final = (
     ("Rates", ("measured", "a second", "CPU s per million", "RSS MB"), rate_rows),
     ("Waits (ms)", ("measured", "p50", "p99", "max"), wait_rows),
     ("Goals", ("goal", "value", "bound", ""), goal_rows),
+    ("Orchestration", ("measured", "figure", "value"), orchestration_rows),
     ("Other figures", ("measured", "figure", "value"), other_rows),
 )
 """Title, columns and rows of each table, for the terminal and for the page."""

@@ -26,6 +26,12 @@ class Sizes:
     revocation_phase_s: int = 30
     """How long the load lasts before the kill, and again from the kill on."""
 
+    watchers: int = 1_000_000
+    watch_quiet_s: int = 20
+    """How long others are looked at before the item's news."""
+    watch_others_s: int = 50
+    campaign_subjects: int = 1_000_000
+
 
 FULL: Final = Sizes()
 QUICK: Final = Sizes(
@@ -42,4 +48,7 @@ QUICK: Final = Sizes(
     timers=2_000,
     revocation_facts_s=500,
     revocation_phase_s=12,
+    watchers=2_500,
+    watch_quiet_s=2,
+    campaign_subjects=2_000,
 )

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connectors.errors import Misconfigured
-from processors.benchmarks import contest, latency, machine, metrics, recovery, revocation, state, timers
+from processors.benchmarks import (
+    contest,
+    journeys,
+    latency,
+    machine,
+    metrics,
+    recovery,
+    revocation,
+    state,
+    timers,
+    watchers,
+)
 from processors.benchmarks.arena import Arena
 from processors.benchmarks.sizes import Sizes
 
@@ -52,6 +63,11 @@ CONTEST: Final[dict[str, Measurement]] = {
         lambda arena, sizes: {"raw_c_unchecked": contest.raw_c(arena, sizes, checked=False)},
         ("raw_c_unchecked",),
     ),
+    "journeys": Measurement(
+        "our `journeys` role over activity, all shipped journeys on, one worker",
+        lambda arena, sizes: {"journeys": journeys.measure(arena, sizes)},
+        ("journeys",),
+    ),
 }
 """Held in turn, `rounds` times; the median round of each counts."""
 
@@ -91,6 +107,11 @@ ALONE: Final[dict[str, Measurement]] = {
         lambda arena, sizes: {"revocation": revocation.measure(arena, sizes)},
         ("revocation",),
     ),
+    "watchers": Measurement(
+        "one item's lower price to all of its watchers, and how long other people's facts wait meanwhile",
+        lambda arena, sizes: {"watchers": watchers.measure(arena, sizes)},
+        ("watchers",),
+    ),
 }
 """Held once each."""
 
@@ -128,6 +149,11 @@ GOALS: Final = (
         "consent role / plain loop, events per CPU second",
         0.8,
         lambda r: r["raw_c"]["cpu_s_per_million"] / r["consent"]["cpu_s_per_million"],
+    ),
+    Goal(
+        "activity with all shipped journeys / consent role, events per CPU second",
+        0.6,
+        lambda r: r["consent"]["cpu_s_per_million"] / r["journeys"]["cpu_s_per_million"],
     ),
     Goal("consent role, events/s", 55_000, lambda r: r["consent"]["events_s"]),
     Goal(

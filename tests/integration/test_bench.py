@@ -32,6 +32,7 @@ SHAPES = {
     "stock_faust": (*FOLD, "configuration", "other"),
     "raw_c": FOLD,
     "raw_c_unchecked": FOLD,
+    "journeys": (*FOLD, "begun", "bytes_per_subject", "row_bytes"),
     "subjects_10k": (*FOLD, "bytes_per_subject", "row_bytes"),
     "subjects_1m": (*FOLD, "bytes_per_subject", "row_bytes"),
     "metrics": INSERT,
@@ -39,6 +40,7 @@ SHAPES = {
     "recovery": ("records_s", "cpu_s_per_million", "rss_mb"),
     "latency": ("p50_ms", "p99_ms", "max_ms"),
     "timers": ("bytes_each", "armed_s", "fired_s", "rebuilt_s"),
+    "watchers": ("bytes_per_watch", "news_s", "heard_s", "quiet", "news"),
     "revocation": ("facts_s", "journeys", "delivery"),
 }
 """What must be in the result of each measurement."""
