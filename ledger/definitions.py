@@ -38,13 +38,27 @@ class Definitions:
     bodies: Mapping[str, Body]
     moved_by: Mapping[str, tuple[Journey, ...]]
     _kinds: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    _known: dict[str, Journey] = dataclasses.field(default_factory=dict)
+    _begun_by: dict[str, tuple[Journey, ...]] = dataclasses.field(default_factory=dict)
 
     def journey(self, version: str) -> Journey | None:
         """The journey that an instance began with (or a campaign's flow), if its body is known."""
-        body = self.bodies.get(version)
-        if isinstance(body, Campaign):
-            return body.flow
-        return body if isinstance(body, Journey) else None
+        known = self._known.get(version)
+        if known is None:
+            body = self.bodies.get(version)
+            known = body.flow if isinstance(body, Campaign) else body if isinstance(body, Journey) else None
+            if known is not None:
+                self._known[version] = known
+        return known
+
+    def begun_by(self, kind: str) -> tuple[Journey, ...]:
+        """Journeys in force of which facts of `kind` are triggers."""
+        found = self._begun_by.get(kind)
+        if found is None:
+            moved = self.moved_by.get(kind, ())
+            found = tuple(one for one in moved if any(trigger.fact == kind for trigger in one.triggers))
+            self._begun_by[kind] = found
+        return found
 
     def moves(self, version: str, kind: str) -> bool:
         """Whether facts of `kind` can move an instance of this version. Raises `UnknownDefinition`."""

@@ -26,8 +26,13 @@ def leave(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Subject:
         for way in journey.exits:
             if way.fact == kind and matches(way, fact, subject, turn):
                 subject = _noted(subject, journey, way, fact)
-    if any(definitions.moves(one.journey_version, kind) for one in subject.instances):
-        left = [_after(one, subject, fact, turn) for one in subject.instances]
+    instances = subject.instances
+    moved = [definitions.moves(one.journey_version, kind) for one in instances]
+    if True in moved:
+        left = [
+            _after(one, subject, fact, turn) if is_moved else one
+            for one, is_moved in zip(instances, moved, strict=True)
+        ]
         subject = replace(subject, instances=tuple(one for one in left if one is not None))
     if any(definitions.moves(one.journey_version, kind) for one in subject.held):
         held = tuple(_withdrawn(one, subject, fact, turn) for one in subject.held)
@@ -37,12 +42,16 @@ def leave(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Subject:
 
 def over_since(subject: Subject, journey: Journey, key: str, at: int) -> bool:
     """Whether an exit of the whole journey came after `at`: a trigger from then is old news."""
+    if not subject.removed:
+        return False
     removed = dict(subject.removed)
     return any(removed.get(_mark(journey, "", k), -1) > at for k in {"", key})
 
 
 def items_over_since(subject: Subject, journey: Journey, items: tuple[str, ...], at: int) -> set[str]:
     """Which of the items were taken out after `at`."""
+    if not subject.removed:
+        return set()
     removed = dict(subject.removed)
     return {item for item in items if removed.get(_mark(journey, item), -1) > at}
 

@@ -6,12 +6,17 @@ import hashlib
 import uuid
 from typing import Final
 
-_NAMESPACE: Final = uuid.UUID("6f2b7c1e-55a0-5d0c-9d7e-0c2f6a1e4b3d")
+_NAMESPACE: Final = uuid.UUID("6f2b7c1e-55a0-5d0c-9d7e-0c2f6a1e4b3d").bytes
+_VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""The digit that says which kind of UUID it is, by the one that it takes the place of."""
 
 
 def derived(*parts: str) -> str:
     """Name something by what it is made of (UUID version 5 over the parts, NUL-separated)."""
-    return str(uuid.uuid5(_NAMESPACE, "\0".join(parts)))
+    # As `uuid.uuid5` does, in a third of the time: every begun instance and every decision has several.
+    digits = hashlib.sha1(_NAMESPACE + "\0".join(parts).encode(), usedforsecurity=False).hexdigest()
+    variant = _VARIANTS[digits[16]]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def push_id(decision_id: str, installation_key: str) -> str:

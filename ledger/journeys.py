@@ -86,10 +86,9 @@ def _move(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Step:
     subject = exits.leave(subject, fact, turn)
     subject, asked = walk.arrived(subject, fact, turn)
     wanted = [*asked]
-    for journey in moved:
-        if any(trigger.fact == kind for trigger in journey.triggers):
-            subject, asked = entry.enter(subject, journey, fact, turn)
-            wanted.extend(asked)
+    for journey in definitions.begun_by(kind):
+        subject, asked = entry.enter(subject, journey, fact, turn)
+        wanted.extend(asked)
     if wanted:
         subject = candidates.ask(subject, wanted, turn)
     return subject, tuple(turn.facts)

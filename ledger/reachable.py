@@ -14,6 +14,8 @@ def welcome(consent: Consent, app: str, journey: Journey, policy: Policy) -> boo
 
     False for a journey without marketing: nobody opts out of what needs no opt-in.
     """
+    if not consent.installations:
+        return False
     topics = {push.message.topic for push in journey.pushes if push.message.category == MARKETING}
     if not any(_is_on(consent, topic, policy) for topic in topics):
         return False
