@@ -134,7 +134,7 @@ class ControlHandler:
             of = core.at_once(setting) if launch.dry_run else setting
             after, facts = core.consider(subject, name, campaign, launch.version, launch.launch, now, of)
             if launch.dry_run:
-                _count(counts, facts)
+                count_first(counts, facts)
             else:
                 transaction.put(key, after)
                 for fact in facts:
@@ -230,7 +230,8 @@ class ControlHandler:
         }
 
 
-def _count(counts: dict[str, int], facts: tuple[f.SubjectFact, ...]) -> None:
+def count_first(counts: dict[str, int], facts: tuple[f.SubjectFact, ...]) -> None:
+    """Count first decisions by verdict and reason."""
     for fact in facts:
         if isinstance(fact, f.PushDecided) and fact.revision == 0:
             verdict = fact.verdict if fact.reason is None else f"{fact.verdict} {fact.reason}"

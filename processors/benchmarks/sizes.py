@@ -30,7 +30,8 @@ class Sizes:
     watch_quiet_s: int = 20
     """How long others are looked at before the item's news."""
     watch_others_s: int = 50
-    campaign_subjects: int = 1_000_000
+    campaign_subjects: int = 300_000
+    """Three launches over them: a million would take half an hour."""
 
 
 FULL: Final = Sizes()

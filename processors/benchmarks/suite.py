@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from connectors.errors import Misconfigured
 from processors.benchmarks import (
+    campaign,
     contest,
     journeys,
     latency,
@@ -111,6 +112,11 @@ ALONE: Final[dict[str, Measurement]] = {
         "one item's lower price to all of its watchers, and how long other people's facts wait meanwhile",
         lambda arena, sizes: {"watchers": watchers.measure(arena, sizes)},
         ("watchers",),
+    ),
+    "campaign": Measurement(
+        "a campaign over many subjects: a dry run, the launch, and another whose worker is killed half-way",
+        lambda arena, sizes: {"campaign": campaign.measure(arena, sizes)},
+        ("campaign",),
     ),
 }
 """Held once each."""

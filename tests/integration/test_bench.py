@@ -41,6 +41,7 @@ SHAPES = {
     "latency": ("p50_ms", "p99_ms", "max_ms"),
     "timers": ("bytes_each", "armed_s", "fired_s", "rebuilt_s"),
     "watchers": ("bytes_per_watch", "news_s", "heard_s", "quiet", "news"),
+    "campaign": ("dry_subjects_s", "real_subjects_s", "after_kill_s"),
     "revocation": ("facts_s", "journeys", "delivery"),
 }
 """What must be in the result of each measurement."""
