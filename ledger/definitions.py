@@ -6,11 +6,23 @@ import dataclasses
 import hashlib
 from collections import ChainMap
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from ledger.journey import CONVERTED, Campaign, Exit, Holdout, Journey, Match, Message, Push, Wait, kinds
+from ledger.journey import (
+    CONVERTED,
+    Campaign,
+    Exit,
+    Holdout,
+    Journey,
+    Match,
+    Message,
+    Push,
+    Wait,
+    WaitForFact,
+    kinds,
+)
 from ledger.policy import Policy
 
 BUCKETS: Final = 10_000
@@ -27,6 +39,21 @@ class UnknownDefinition(LookupError):  # noqa: N818 - named for what was met
 _TAGS: Final = {Journey: "Journey2", Campaign: "Campaign", Policy: "Policy"}
 
 
+class InForce(NamedTuple):
+    """What facts of one kind may do by the journeys in force: triggers to begin one, exits of each."""
+
+    begins: tuple[tuple[Journey, tuple[Match, ...]], ...]
+    ends: tuple[tuple[Journey, Exit], ...]
+
+
+class Hearing(NamedTuple):
+    """What facts of one kind mean to an open instance of a journey; `waits`: steps by their place."""
+
+    journey: Journey
+    exits: tuple[Exit, ...]
+    waits: Mapping[int, WaitForFact]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Definitions:
     """What is in force. `bodies`: all of them by version; `moved_by`: journeys in force by kind of fact."""
@@ -37,9 +64,9 @@ class Definitions:
     journey_versions: Mapping[str, str]
     bodies: Mapping[str, Body]
     moved_by: Mapping[str, tuple[Journey, ...]]
-    _kinds: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     _known: dict[str, Journey] = dataclasses.field(default_factory=dict)
-    _begun_by: dict[str, tuple[Journey, ...]] = dataclasses.field(default_factory=dict)
+    _in_force: dict[str, InForce] = dataclasses.field(default_factory=dict)
+    _hearing: dict[tuple[str, str], Hearing | None] = dataclasses.field(default_factory=dict)
 
     def journey(self, version: str) -> Journey | None:
         """The journey that an instance began with (or a campaign's flow), if its body is known."""
@@ -51,24 +78,35 @@ class Definitions:
                 self._known[version] = known
         return known
 
-    def begun_by(self, kind: str) -> tuple[Journey, ...]:
-        """Journeys in force of which facts of `kind` are triggers."""
-        found = self._begun_by.get(kind)
+    def in_force(self, kind: str) -> InForce:
+        """What facts of `kind` may begin and end by the journeys in force."""
+        found = self._in_force.get(kind)
         if found is None:
             moved = self.moved_by.get(kind, ())
-            found = tuple(one for one in moved if any(trigger.fact == kind for trigger in one.triggers))
-            self._begun_by[kind] = found
+            begins = ((one, tuple(way for way in one.triggers if way.fact == kind)) for one in moved)
+            ends = ((one, way) for one in moved for way in one.exits if way.fact == kind)
+            found = InForce(tuple((one, ways) for one, ways in begins if ways), tuple(ends))
+            self._in_force[kind] = found
         return found
 
-    def moves(self, version: str, kind: str) -> bool:
-        """Whether facts of `kind` can move an instance of this version. Raises `UnknownDefinition`."""
-        known = self._kinds.get(version)
-        if known is None:
+    def hearing(self, version: str, kind: str) -> Hearing | None:
+        """What facts of `kind` mean to an instance of this version, None: nothing.
+
+        Raises `UnknownDefinition`.
+        """
+        place = version, kind
+        if place not in self._hearing:
             body = self.journey(version)
             if body is None:
                 raise UnknownDefinition(version)
-            known = self._kinds[version] = kinds(body)
-        return kind in known
+            exits = tuple(way for way in body.exits if way.fact == kind)
+            waits = {
+                at: step
+                for at, step in enumerate(body.steps)
+                if isinstance(step, WaitForFact) and step.match.fact == kind
+            }
+            self._hearing[place] = Hearing(body, exits, waits) if exits or waits else None
+        return self._hearing[place]
 
 
 def version_of(body: Body) -> str:

@@ -13,7 +13,7 @@ from ledger import facts as f
 from ledger.definitions import held_out
 from ledger.exits import items_over_since, over_since
 from ledger.ids import derived, short_hash
-from ledger.journey import IGNORE, ONCE, Journey, Scalar, items_at, value_at
+from ledger.journey import IGNORE, ONCE, Journey, Match, Scalar, items_at, value_at
 from ledger.matching import key_at, matches
 from ledger.reachable import welcome
 from ledger.room import evicted
@@ -40,20 +40,28 @@ Entered = tuple[Subject, tuple[Candidate, ...]]
 """The state, and the pushes that were asked for at once."""
 
 
-def enter(subject: Subject, journey: Journey, fact: f.SubjectFact, turn: Turn) -> Entered:
-    """Apply a fact that may be a trigger of the journey."""
-    trigger = next((one for one in journey.triggers if matches(one, fact, subject, turn)), None)
-    key = None if trigger is None else key_at(trigger, fact)
-    if trigger is None or key is None or _is_old(subject, journey, key, fact, turn):
+def enter(
+    subject: Subject, journey: Journey, triggers: tuple[Match, ...], fact: f.SubjectFact, turn: Turn
+) -> Entered:
+    """Apply a fact that may be a trigger of the journey; `triggers`: those for facts of its kind."""
+    for trigger in triggers:
+        if matches(trigger, fact, subject, turn):
+            break
+    else:
         return subject, ()
-    items = items_at(fact, trigger.items)
-    # A fact that was long under way: what was taken out after it needs no reminder.
-    over = items_over_since(subject, journey, items, fact.occurred_at)
-    items = tuple(item for item in items if item not in over)
-    if trigger.items is not None and not items:
+    key = key_at(trigger, fact)
+    if key is None or _is_old(subject, journey, key, fact, turn):
         return subject, ()
+    items: tuple[str, ...] = ()
+    if trigger.items is not None:
+        items = items_at(fact, trigger.items)
+        # A fact that was long under way: what was taken out after it needs no reminder.
+        if over := items_over_since(subject, journey, items, fact.occurred_at):
+            items = tuple(item for item in items if item not in over)
+        if not items:
+            return subject, ()
     for index, instance in enumerate(subject.instances):
-        if (instance.journey, instance.app, instance.key) == (journey.name, fact.app, key):
+        if instance.journey == journey.name and instance.app == fact.app and instance.key == key:
             return _again(subject, index, journey, fact, items, turn)
     return _begin(subject, journey, fact, key, items, turn)
 
@@ -75,7 +83,9 @@ def _again(
     is_older = fact.occurred_at < instance.since
     if journey.reentry == IGNORE or (instance.pushed and fact.occurred_at <= instance.since):
         return _heard(subject, journey, fact), ()
-    everything = (*(item for item in instance.items if item not in items), *items)
+    everything = items
+    if instance.items:
+        everything = (*(item for item in instance.items if item not in items), *items)
     if instance.pushed:
         mark = _begun_mark(journey, fact)
         if mark in subject.begun or _cools(subject, journey, instance.key, fact):
@@ -89,16 +99,17 @@ def _again(
         return _begin(subject, journey, fact, instance.key, everything, turn)
     subject = _heard(subject, journey, fact)
     turn.facts += _items_evicted(turn, instance, everything, fact)
-    merged = replace(instance, items=everything[-ITEMS_MAX:])
+    everything = everything[-ITEMS_MAX:]
     if is_older:
+        merged = replace(instance, items=everything)
         return replace(subject, instances=_with(subject.instances, index, merged)), ()
     body = turn.setting.journey(instance.journey, instance.journey_version)
-    merged = replace(merged, since=fact.occurred_at, kept=kept_of(body, fact))
+    merged = replace(instance, items=everything, since=fact.occurred_at, kept=kept_of(body, fact))
     moved, asked = walk(subject, merged, body, 0, fact.occurred_at, turn)
     if moved is None:
         return replace(subject, instances=others), asked
-    if moved.at == instance.at:
-        moved = replace(moved, due=max(moved.due, instance.due))
+    if moved.at == instance.at and moved.due < instance.due:
+        moved = replace(moved, due=instance.due)
     return replace(subject, instances=_with(subject.instances, index, moved)), asked
 
 
@@ -176,8 +187,10 @@ def _heard(subject: Subject, journey: Journey, fact: f.SubjectFact) -> Subject:
 
     Of activity `journeys.react` tells copies by itself.
     """
+    if isinstance(fact, f.ActivityFact):
+        return subject
     mark = _begun_mark(journey, fact)
-    if isinstance(fact, f.ActivityFact) or mark in subject.begun:
+    if mark in subject.begun:
         return subject
     return replace(subject, begun=(*subject.begun, mark)[-BEGUN_MAX:])
 
@@ -218,5 +231,7 @@ def _cools(subject: Subject, journey: Journey, key: str, fact: f.SubjectFact) ->
 def _items_evicted(
     turn: Turn, instance: Instance, items: tuple[str, ...], fact: f.SubjectFact
 ) -> tuple[f.SubjectFact, ...]:
-    over = max(len(items) - ITEMS_MAX, 0)
+    over = len(items) - ITEMS_MAX
+    if over <= 0:
+        return ()
     return evicted(turn.name, instance.app, "item", over, fact.event_id, instance.instance, turn.now)

@@ -22,27 +22,30 @@ def leave(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Subject:
     """Apply a fact to all exits that it may be for."""
     kind = type(fact).__name__
     definitions = turn.setting.definitions
-    for journey in definitions.moved_by.get(kind, ()):
-        for way in journey.exits:
-            if way.fact == kind and matches(way, fact, subject, turn):
-                subject = _noted(subject, journey, way, fact)
-    instances = subject.instances
-    moved = [definitions.moves(one.journey_version, kind) for one in instances]
-    if True in moved:
+    for journey, way in definitions.in_force(kind).ends:
+        if matches(way, fact, subject, turn):
+            subject = _noted(subject, journey, way, fact)
+    instances, held = subject.instances, subject.held
+    heard = [definitions.hearing(one.journey_version, kind) for one in instances]
+    if any(heard):
         left = [
-            _after(one, subject, fact, turn) if is_moved else one
-            for one, is_moved in zip(instances, moved, strict=True)
+            one if hearing is None else _after(one, hearing.exits, subject, fact, turn)
+            for one, hearing in zip(instances, heard, strict=True)
         ]
         subject = replace(subject, instances=tuple(one for one in left if one is not None))
-    if any(definitions.moves(one.journey_version, kind) for one in subject.held):
-        held = tuple(_withdrawn(one, subject, fact, turn) for one in subject.held)
-        subject = replace(subject, held=held)
+    heard = [definitions.hearing(one.journey_version, kind) for one in held]
+    if any(heard):
+        withdrawn = tuple(
+            one if hearing is None else _withdrawn(one, hearing.exits, subject, fact, turn)
+            for one, hearing in zip(held, heard, strict=True)
+        )
+        subject = replace(subject, held=withdrawn)
     return subject
 
 
 def over_since(subject: Subject, journey: Journey, key: str, at: int) -> bool:
     """Whether an exit of the whole journey came after `at`: a trigger from then is old news."""
-    if not subject.removed:
+    if _nothing_since(subject, at):
         return False
     removed = dict(subject.removed)
     return any(removed.get(_mark(journey, "", k), -1) > at for k in {"", key})
@@ -50,16 +53,22 @@ def over_since(subject: Subject, journey: Journey, key: str, at: int) -> bool:
 
 def items_over_since(subject: Subject, journey: Journey, items: tuple[str, ...], at: int) -> set[str]:
     """Which of the items were taken out after `at`."""
-    if not subject.removed:
+    if _nothing_since(subject, at):
         return set()
     removed = dict(subject.removed)
     return {item for item in items if removed.get(_mark(journey, item), -1) > at}
 
 
-def _after(instance: Instance, subject: Subject, fact: f.SubjectFact, turn: Turn) -> Instance | None:
+def _nothing_since(subject: Subject, at: int) -> bool:
+    # They stand in the order of their times, and most facts are newer than the last.
+    return not subject.removed or subject.removed[-1][1] <= at
+
+
+def _after(
+    instance: Instance, exits: tuple[Exit, ...], subject: Subject, fact: f.SubjectFact, turn: Turn
+) -> Instance | None:
     """The instance after a fact, None if that ends it."""
-    journey = turn.setting.journey(instance.journey, instance.journey_version)
-    for way in journey.exits:
+    for way in exits:
         if not _concerns(way, fact, instance, subject, turn):
             continue
         if way.items is None:
@@ -75,10 +84,11 @@ def _after(instance: Instance, subject: Subject, fact: f.SubjectFact, turn: Turn
     return instance
 
 
-def _withdrawn(candidate: Candidate, subject: Subject, fact: f.SubjectFact, turn: Turn) -> Candidate:
+def _withdrawn(
+    candidate: Candidate, exits: tuple[Exit, ...], subject: Subject, fact: f.SubjectFact, turn: Turn
+) -> Candidate:
     """A waiting candidate after a fact."""
-    journey = turn.setting.journey(candidate.journey, candidate.journey_version)
-    for way in journey.exits:
+    for way in exits:
         if candidate.ended_as or not _concerns(way, fact, candidate, subject, turn):
             continue
         if way.items is None:
@@ -94,17 +104,22 @@ def _withdrawn(candidate: Candidate, subject: Subject, fact: f.SubjectFact, turn
 def _concerns(
     way: Exit, fact: f.SubjectFact, flow: Instance | Candidate, subject: Subject, turn: Turn
 ) -> bool:
-    if way.fact != type(fact).__name__ or (way.key is not None and key_at(way, fact) != flow.key):
+    if way.key is not None and key_at(way, fact) != flow.key:
         return False
     return matches(way, fact, subject, turn, flow.kept)
 
 
 def _noted(subject: Subject, journey: Journey, way: Exit, fact: f.SubjectFact) -> Subject:
-    removed = dict(subject.removed)
     if way.items is not None:
         marks = [_mark(journey, item) for item in items_at(fact, way.items)]
     else:
         marks = [_mark(journey, "", key_at(way, fact) or "")]
+    if len(marks) == 1 and (not subject.removed or subject.removed[-1][1] < fact.occurred_at):
+        # Almost always: the newest, and so the last.
+        others = [entry for entry in subject.removed if entry[0] != marks[0]]
+        latest = [*others, (marks[0], fact.occurred_at)]
+        return replace(subject, removed=tuple(latest[-REMOVED_MAX:]))
+    removed = dict(subject.removed)
     for mark in marks:
         removed[mark] = max(fact.occurred_at, removed.get(mark, fact.occurred_at))
     latest = sorted(removed.items(), key=lambda entry: (entry[1], entry[0]))

@@ -194,10 +194,10 @@ def kinds(journey: Journey) -> frozenset[str]:
 
 def value_at(fact: Any, path: str) -> Any:
     """The value of a fact's field, or of an entry of a field that is a map; None where there is none."""
+    if "." not in path:
+        return getattr(fact, path, None)
     name, _, entry = path.partition(".")
     value = getattr(fact, name, None)
-    if not entry:
-        return value
     return value.get(entry) if isinstance(value, dict) else None
 
 

@@ -86,8 +86,8 @@ def _move(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Step:
     subject = exits.leave(subject, fact, turn)
     subject, asked = walk.arrived(subject, fact, turn)
     wanted = [*asked]
-    for journey in definitions.begun_by(kind):
-        subject, asked = entry.enter(subject, journey, fact, turn)
+    for journey, triggers in definitions.in_force(kind).begins:
+        subject, asked = entry.enter(subject, journey, triggers, fact, turn)
         wanted.extend(asked)
     if wanted:
         subject = candidates.ask(subject, wanted, turn)

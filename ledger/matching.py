@@ -1,4 +1,4 @@
-"""Whether a fact is one that a journey waits for."""
+"""Whether a fact of the right kind is one that a journey waits for."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ def matches(
     turn: Turn,
     trigger: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Kind, fields and rule; `trigger`: what an open instance kept of its own."""
-    if type(fact).__name__ != match.fact:
-        return False
-    if any(_word(value_at(fact, field)) != word for field, word in match.where.items()):
-        return False
+    """Fields and rule, of a fact of the right kind; `trigger`: what an open instance kept of its own."""
+    for field, word in match.where.items():
+        if _word(value_at(fact, field)) != word:
+            return False
     if match.when is None:
         return True
     known = values(subject.profile, turn.now, trigger=trigger, fact=fact)

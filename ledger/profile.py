@@ -53,6 +53,8 @@ class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 NOTHING: Final = Profile()
 
+_ABOUT_ITEMS: Final = (f.ItemViewed, f.ItemSaved, f.CartUpdated)
+
 
 def take_in(profile: Profile, fact: f.ActivityFact, now: int) -> Profile:
     """Add one fact of activity, seen at `now` (ms). Second copies of orders and opens must not come here."""
@@ -65,6 +67,19 @@ def take_in(profile: Profile, fact: f.ActivityFact, now: int) -> Profile:
         changes["last_active"] = max(at, profile.last_active)
     if profile.first_active < 0 or at < profile.first_active:
         changes["first_active"] = at
+    if isinstance(fact, _ABOUT_ITEMS):
+        item = fact.item
+        if profile.last_items[-1:] != (item,):
+            others = (one for one in profile.last_items if one != item)
+            changes["last_items"] = (*others, item)[-LAST_ITEMS_MAX:]
+    elif not isinstance(fact, f.AppOpened):
+        changes |= _counted(profile, fact, at)
+    return msgspec.structs.replace(profile, **changes) if changes else profile
+
+
+def _counted(profile: Profile, fact: f.ActivityFact, at: int) -> dict[str, Any]:
+    """What changes by one fact of a rarer kind."""
+    changes: dict[str, Any] = {}
     match fact:
         case f.OrderPlaced():
             changes["orders"] = profile.orders + 1
@@ -73,16 +88,12 @@ def take_in(profile: Profile, fact: f.ActivityFact, now: int) -> Profile:
                 changes["value"] = _spent(profile.value, fact.currency, fact.amount_minor)
         case f.PushOpened():
             changes["opens"] = profile.opens + 1
-        case f.ItemViewed(item=item) | f.ItemSaved(item=item) | f.CartUpdated(item=item):
-            if profile.last_items[-1:] != (item,):
-                others = (one for one in profile.last_items if one != item)
-                changes["last_items"] = (*others, item)[-LAST_ITEMS_MAX:]
         case f.OnboardingStepCompleted(step=step):
             if step not in profile.onboarding_steps:
                 changes["onboarding_steps"] = (*profile.onboarding_steps, step)[-STEPS_MAX:]
         case _:
             pass
-    return msgspec.structs.replace(profile, **changes) if changes else profile
+    return changes
 
 
 def _days(profile: Profile, at: int) -> int:

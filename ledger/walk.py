@@ -47,6 +47,11 @@ def walk(
             return None, tuple(asked)
         step = journey.steps[index]
         match step:
+            case j.Wait() | j.WaitForFact() | j.WaitForTime() | j.WaitForMoment():
+                due = _due(subject, instance, step, base, turn)
+                if due is not None:
+                    return replace(instance, at=index, due=due), tuple(asked)
+                index += 1
             case j.Push():
                 asked.append(candidate_of(instance, index, turn.now))
                 instance, index = replace(instance, pushed=True), index + 1
@@ -60,11 +65,6 @@ def walk(
             case j.End():
                 turn.end(instance, step.outcome)
                 return None, tuple(asked)
-            case j.Wait() | j.WaitForFact() | j.WaitForTime() | j.WaitForMoment():
-                due = _due(subject, instance, step, base, turn)
-                if due is not None:
-                    return replace(instance, at=index, due=due), tuple(asked)
-                index += 1
             case _:
                 assert_never(step)
     turn.end(instance, COMPLETED)
@@ -74,29 +74,22 @@ def walk(
 def arrived(subject: Subject, fact: f.SubjectFact, turn: Turn) -> tuple[Subject, tuple[Candidate, ...]]:
     """Let instances that wait for this fact go on."""
     kind = type(fact).__name__
+    definitions = turn.setting.definitions
     kept: list[Instance] = []
     asked: list[Candidate] = []
     for instance in subject.instances:
-        step = _awaits(instance, kind, turn)
-        if step is None or not matches(step.match, fact, subject, turn, instance.kept):
+        hearing = definitions.hearing(instance.journey_version, kind)
+        step = None if hearing is None else hearing.waits.get(instance.at)
+        if hearing is None or step is None or not matches(step.match, fact, subject, turn, instance.kept):
             kept.append(instance)
             continue
-        journey = turn.setting.journey(instance.journey, instance.journey_version)
-        waiting, pushes = walk(subject, instance, journey, step.then, turn.now, turn)
+        waiting, pushes = walk(subject, instance, hearing.journey, step.then, turn.now, turn)
         asked.extend(pushes)
         if waiting is not None:
             kept.append(waiting)
     if tuple(kept) == subject.instances:
         return subject, ()
     return replace(subject, instances=tuple(kept)), tuple(asked)
-
-
-def _awaits(instance: Instance, kind: str, turn: Turn) -> j.WaitForFact | None:
-    if not turn.setting.definitions.moves(instance.journey_version, kind):
-        return None
-    journey = turn.setting.journey(instance.journey, instance.journey_version)
-    step = journey.steps[instance.at]
-    return step if isinstance(step, j.WaitForFact) and step.match.fact == kind else None
 
 
 def _opted_out(subject: Subject, instance: Instance, journey: j.Journey, turn: Turn) -> bool:
