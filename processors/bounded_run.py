@@ -110,18 +110,6 @@ class BoundedRun:
         """Count journeys, decisions and deliveries on their topics, read_committed."""
         return asyncio.run(summarise(self._bootstrap, self.published))
 
-    def accepted(self) -> list[f.PushAccepted]:
-        """All accepted pushes, in the order of their partitions."""
-
-        async def run() -> list[f.PushAccepted]:
-            found = []
-            async for records in read_topic(self._bootstrap, DELIVERIES):
-                facts = (codec.decode(record.value) for record in records)
-                found += [fact for fact in facts if isinstance(fact, f.PushAccepted)]
-            return found
-
-        return asyncio.run(run())
-
     async def _ends_now(self, topics: Sequence[str]) -> dict[str, list[int]]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
         await consumer.start()

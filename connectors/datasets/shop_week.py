@@ -57,11 +57,11 @@ def shop_week(subjects: int = SUBJECTS, seed: int = SEED) -> ShopWeek:
 
 
 def opens(accepted: Iterable[Accepted], seed: int = SEED) -> list[f.PushOpened]:
-    """Which accepted pushes were opened, and when: the second pass of the demo.
+    """Which accepted pushes were opened, and when.
 
-    Opens name pushes, and pushes exist only once the week was decided; so the demo publishes the week,
-    lets it be decided and sent, and then publishes these. By the hash rule over the push id: 14 % are
-    opened, within three hours, mostly soon. `demo-anna` opens hers after 12 minutes. Sorted by time.
+    Opens name pushes, and pushes exist only once they were decided: `processors.people` goes through the
+    week for it. By the hash rule over the push id: 14 % are opened, within three hours, mostly soon.
+    `demo-anna` opens hers after 12 minutes. Sorted by time.
     """
     found: dict[str, f.PushOpened] = {}
     for subject, app, installation, push_id, at in accepted:

@@ -10,13 +10,15 @@ from typing import Annotated, Final
 import typer
 
 from connectors.datasets.shop_stories import ANNA
-from connectors.datasets.shop_week import SUBJECTS, SUBJECTS_MAX, opens, shop_week
+from connectors.datasets.shop_week import SUBJECTS, SUBJECTS_MAX, shop_week
 from connectors.errors import Misconfigured
 from processors import report
 from processors.attach import FOLDER
 from processors.bounded_run import INPUTS, BoundedRun, event_environment
 from processors.commands.explain import show
+from processors.definitions.loader import shipped
 from processors.history import history_of
+from processors.people import as_lived
 from processors.prepare import migrate_tables, publish
 from processors.stack import LOCK_FILE, Stack, refuse_running
 from processors.topic_names import ACTIVITY, DEAD_LETTERS, DECISIONS, DELIVERIES
@@ -101,7 +103,7 @@ def demo(
 
 def _run(stack: Stack, subjects: int, progress: report.Progress) -> None:
     progress("Making up the week")
-    week = shop_week(subjects)
+    week = as_lived(shop_week(subjects), shipped())
     run = BoundedRun(stack, progress)
     run.refuse_used_topics()
     run.publish(week.permissions, "permissions")
@@ -112,13 +114,6 @@ def _run(stack: Stack, subjects: int, progress: report.Progress) -> None:
     run.finish_journeys(ends)
     ends |= run.record_ends([DECISIONS])
     run.finish_delivery({topic: ends[topic] for topic in ends if topic != ACTIVITY})
-    # Opens name pushes, so they come after the pushes; journeys credits them on top of the week.
-    accepted = [
-        (push.subject, push.app, push.installation, push.push_id, push.occurred_at) for push in run.accepted()
-    ]
-    run.publish(opens(accepted), "opens")
-    ends |= run.record_ends([ACTIVITY])
-    run.finish_journeys({topic: ends[topic] for topic in INPUTS})
     ends |= run.record_ends([DELIVERIES, DEAD_LETTERS])
     run.finish_metrics(ends)
 

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from connectors import codec
+from ledger import facts as f
+from ledger.definitions import Definitions
 from processors.backtest import Outcome, differences, run_partition
-from processors.definitions.archive import read_archive
-from processors.definitions.loader import load
+from processors.definitions.loader import load, shipped
 from processors.stack import Servers
+from processors.topic_names import ACTIVITY, DECISIONS, DELIVERIES
 from tests.support import generated_log
 from tests.support.plain_reader import read
-from tests.support.replays import replay
+from tests.support.replays import demo, replay
 from tests.support.stack import PARTITIONS
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
@@ -27,6 +29,7 @@ LOGS = {
     "generated": None,
 }
 SMALL_USERS = 40
+DEMO_SUBJECTS = 2_000 if LONG else 150
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -37,16 +40,32 @@ def test_all_journeys_through_kafka_are_what_the_core_says(
 ) -> None:
     """Every start, end, decision and eviction has the same bytes; so a backtest finds no difference."""
     printed = replay(log_of(shop, tmp_path), tmp_path / "data", fresh_stack, dataset=kind(shop), shipped=True)
-    assert b"cart_abandonment" in printed
 
-    definitions = load(
-        tmp_path / "data" / "definitions", asyncio.run(read_archive(fresh_stack.kafka_bootstrap))
-    )
+    assert b"cart_abandonment" in printed
+    assert_like_the_core(load(tmp_path / "data" / "definitions"), fresh_stack)
+
+
+def test_the_demo_week_through_kafka_is_what_the_core_says(tmp_path: Path, fresh_stack: Servers) -> None:
+    """With the opens of its pushes, each of a push that its provider took."""
+    printed = demo(tmp_path / "data", fresh_stack, DEMO_SUBJECTS)
+
+    assert b"One person's story" in printed
+    assert_like_the_core(shipped({}), fresh_stack)
+    told = [codec.decode(one.value) for one in asyncio.run(read(fresh_stack.kafka_bootstrap, DELIVERIES))]
+    accepted = {(one.subject, one.push_id) for one in told if isinstance(one, f.PushAccepted)}
+    activity = [codec.decode(one.value) for one in asyncio.run(read(fresh_stack.kafka_bootstrap, ACTIVITY))]
+    opened = {(one.subject, one.push_id) for one in activity if isinstance(one, f.PushOpened)}
+    assert opened
+    assert opened <= accepted
+
+
+def assert_like_the_core(definitions: Definitions, servers: Servers) -> None:
+    """What was recorded is what the core derives of the same facts."""
     outcome, derived = Outcome(), Counter[bytes]()
     for number in range(PARTITIONS):
         asyncio.run(
             run_partition(
-                fresh_stack.kafka_bootstrap,
+                servers.kafka_bootstrap,
                 number,
                 definitions,
                 outcome,
@@ -54,7 +73,7 @@ def test_all_journeys_through_kafka_are_what_the_core_says(
             )
         )
 
-    topic = asyncio.run(read(fresh_stack.kafka_bootstrap, "optin.decisions"))
+    topic = asyncio.run(read(servers.kafka_bootstrap, DECISIONS))
     assert Counter(record.value for record in topic) == derived
     assert len(outcome.derived) == len(outcome.recorded) > 0
     assert list(differences(outcome, definitions)) == []

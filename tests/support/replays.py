@@ -57,6 +57,20 @@ def replay(
     return done.stdout
 
 
+def demo(data: Path, servers: Servers, subjects: int) -> bytes:
+    """What `optin demo` prints on stdout; fails with its stderr."""
+    command = [sys.executable, "-m", "processors.cli", "demo", "--data", str(data)]
+    done = subprocess.run(
+        [*command, "--subjects", str(subjects)],
+        env={**os.environ, **environment(servers)},
+        capture_output=True,
+        timeout=RUN_S_MAX,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
 def environment(servers: Servers) -> dict[str, str]:
     """What names the servers to a command."""
     return {KAFKA_ENV: servers.kafka_bootstrap, CLICKHOUSE_ENV: servers.clickhouse_url}

@@ -1,4 +1,4 @@
-"""The demo's simulated shop week, its stories, and the opens of its second pass."""
+"""The demo's simulated shop week, its stories, and the opens."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_acceptance_depends_on_the_moment() -> None:
 
 
 def test_the_week_holds_every_kind_of_fact_that_an_app_can_tell() -> None:
-    """All facts of permissions, tokens and activity but opens, which come second."""
+    """All facts of permissions, tokens and activity but opens."""
     week = shop_week.shop_week()
     kinds = {type(fact) for fact in (*week.permissions, *week.tokens, *week.activity)}
 
@@ -180,7 +180,7 @@ class TestStories:
 
 
 class TestOpens:
-    """The second pass."""
+    """Which pushes are opened, and when."""
 
     def test_about_one_push_in_seven_is_opened_within_three_hours(self) -> None:
         """Hash-ruled over the push id: 14 %, after at least 20 seconds."""
