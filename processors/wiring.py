@@ -33,7 +33,8 @@ from processors.agents.subject_rows import SubjectHandler
 from processors.definitions.archive import Archive, publish_definitions, read_archive
 from processors.lane.app import lane_app
 from processors.lane.changelog import Watermarks
-from processors.lane.lane import Hooks, Lane, Prepare
+from processors.lane.hooks import Hooks, Prepare
+from processors.lane.lane import Lane
 from processors.lane.merge import RecordedEnds
 from processors.lane.table import LaneTable, RowCodec
 from processors.lane.transaction import Transaction
@@ -154,6 +155,9 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
             await appender.append_all(watch_records(facts, partitions))
         return await archive.holds(control.cited(partition, items)) and await handler.before(partition, items)
 
+    async def owned(_: int) -> None:
+        await archive.read_for(worker.app.consumer_generation_id)
+
     def fire(key: bytes, row: Any, transaction: Transaction) -> None:
         if isinstance(row, Control):
             control.fire(row, transaction)
@@ -163,7 +167,7 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
     # By the event clock nobody tells a run anything: its inputs are complete, its folder's definitions count.
     consent_projector(worker.app, lane, handler, None if by_events else control)
     others = () if by_events else (ITEM_CHANGES, DELIVERIES)
-    journey_runner(worker.app, lane, handler, Hooks(fire=fire, before=before), *others)
+    journey_runner(worker.app, lane, handler, Hooks(owned=owned, fire=fire, before=before), *others)
     if not by_events:
         links_lane = worker.lane("links", LINKS_CHANGELOG, linking.ROWS)
         linker = IdentityLinker(partitions, appender.append_all, settings.bad_share_max, telemetry.meters)

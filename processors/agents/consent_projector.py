@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from processors.lane.app import raw_topic
-from processors.lane.lane import Handler, Lane
+from processors.lane.hooks import Handler
+from processors.lane.lane import Lane
 from processors.topic_names import CONTROL, PERMISSIONS, TOKENS
 
 
@@ -15,7 +16,8 @@ def consent_projector(app: Any, lane: Lane, handler: Handler, control: Handler |
     lane.handle(TOKENS, handler)
     topics = [PERMISSIONS, TOKENS]
     if control is not None:
-        lane.handle(CONTROL, control)
+        # A fact that was published after definitions must not meet the ones before them.
+        lane.handle(CONTROL, control, leads=True)
         topics.append(CONTROL)
 
     @app.agent(raw_topic(app, *topics), name="consent_projector")  # type: ignore[untyped-decorator]

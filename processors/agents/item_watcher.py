@@ -23,7 +23,8 @@ from processors.agents import intake
 from processors.agents.intake import Refused
 from processors.agents.tally import tell_refused
 from processors.lane.app import raw_topic
-from processors.lane.lane import Hooks, Lane
+from processors.lane.hooks import Hooks
+from processors.lane.lane import Lane
 from processors.lane.table import LaneTable, RowCodec
 from processors.lane.transaction import Transaction
 from processors.telemetry.meters import FORGETFUL, Meters

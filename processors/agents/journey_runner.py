@@ -6,7 +6,8 @@ from typing import Any
 
 from processors.agents.subject_rows import SubjectHandler
 from processors.lane.app import raw_topic
-from processors.lane.lane import Hooks, Lane
+from processors.lane.hooks import Hooks
+from processors.lane.lane import Lane
 from processors.topic_names import ACTIVITY
 
 

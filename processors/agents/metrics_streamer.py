@@ -19,7 +19,7 @@ from connectors.errors import Backpressure, Transient
 from ledger.facts import Fact
 from processors.agents import intake
 from processors.lane.app import raw_topic
-from processors.lane.lane import Prepare
+from processors.lane.hooks import Prepare
 from processors.telemetry import catalogue as c
 from processors.telemetry.meters import FORGETFUL, Meters
 from processors.topic_names import (

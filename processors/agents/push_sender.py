@@ -27,7 +27,8 @@ from processors.agents.intake import Accepted, Refused
 from processors.agents.reach_rows import Attempt, attempt_key
 from processors.agents.tally import tell_outcome, tell_refused
 from processors.lane.app import raw_topic
-from processors.lane.lane import Hooks, Lane
+from processors.lane.hooks import Hooks
+from processors.lane.lane import Lane
 from processors.lane.transaction import Transaction
 from processors.telemetry import catalogue as c
 from processors.telemetry.meters import FORGETFUL, Meters

@@ -25,6 +25,18 @@ class Archive:
     def __init__(self, bootstrap: str, bodies: Mapping[str, core.Body]) -> None:
         self._bootstrap = bootstrap
         self.bodies: dict[str, core.Body] = dict(bodies)
+        self._read_for: int | None = None
+        self._reading = asyncio.Lock()
+
+    async def read_for(self, generation: int) -> None:
+        """Read the topic again, once for each assignment of partitions. Raises `Transient`.
+
+        What a partition brings may cite what was published after we began, by a worker with another folder.
+        """
+        async with self._reading:
+            if self._read_for != generation:
+                self.bodies.update(await read_archive(self._bootstrap))
+                self._read_for = generation
 
     async def holds(self, versions: Iterable[str]) -> bool:
         """Whether these bodies are here; reads the topic once more if not. Raises `Transient`."""

@@ -8,19 +8,19 @@ Any error that isn't a handler's own answer ends the process: Kafka holds nothin
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from faust.types import TP
 
 from processors.lane.changelog import Watermarks
+from processors.lane.hooks import Handler, Hooks, Prepare
 from processors.lane.merge import Head, Merge, RecordedEnds
 from processors.lane.probe import UNMEASURED, Probe
+from processors.lane.runner import Runner
 from processors.lane.table import LaneTable
 from processors.lane.transaction import Transaction
 from processors.lane.writer import TransactionalWriter
@@ -37,52 +37,6 @@ BLOCKED_POLL_S: Final = 0.05
 IDLE_S_MAX: Final = 60.0
 """A task with nothing due looks again after this; whatever is queued wakes it at once."""
 FIRES_PER_TRANSACTION: Final = 1_000
-
-
-class Handler(Protocol):
-    """The meaning of one topic's records."""
-
-    def read(self, record: Any) -> tuple[int, Any]:
-        """Decode one record to (its own time in ms, item). Must not raise for bad input."""
-
-    def fold(self, record: Any, transaction: Transaction) -> None:
-        """Fold what `read` returned."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Hooks:
-    """What a lane does besides folding. All optional.
-
-    `fire(key, row, transaction)`: a row's due time has come.
-    `before(partition, items)`: awaited before items are folded (a barrier); False: try again.
-    `announce(partition, announcements)`: awaited after the fold and before the commit (appends elsewhere that
-    must be acknowledged before the state moves). A crash in between repeats them; an error ends the process.
-    `after(partition, effects)`: awaited after the commit; its results go to `conclude`, in a transaction
-    of their own, until no effects are left.
-    """
-
-    fire: Callable[[bytes, Any, Transaction], None] | None = None
-    before: Callable[[int, Sequence[Any]], Awaitable[bool]] | None = None
-    announce: Callable[[int, list[Any]], Awaitable[None]] | None = None
-    after: Callable[[int, list[Any]], Awaitable[list[Any]]] | None = None
-    conclude: Callable[[Any, Transaction], None] | None = None
-
-
-Prepare = Callable[[Sequence[Any]], Awaitable[bool]]
-"""Awaited with a chunk's records before they are read, to get what reading them takes. False: call again."""
-
-
-class Runner:
-    """What is queued for one partition number."""
-
-    def __init__(self) -> None:
-        self.chunks: deque[Any] = deque()
-        self.undone: deque[Any] = deque()
-        self.wake = asyncio.Event()
-        self.barrier: tuple[int, dict[tuple[str, int], int]] | None = None
-        self.merge: Merge | None = None
-        self.busy = False
-        self.task: asyncio.Task[None] | None = None
 
 
 class Lane:
@@ -126,6 +80,7 @@ class Lane:
         self._real_timers = real_timers
         self._prepare = prepare
         self._handlers: dict[str, Handler] = {}
+        self._leads: set[str] = set()
         self._runners: dict[int, Runner] = {}
         self._open = False
         self._idle = asyncio.Event()
@@ -138,9 +93,14 @@ class Lane:
         """Input topics in the order of their rank."""
         return tuple(self._handlers)
 
-    def handle(self, topic: str, handler: Handler) -> None:
-        """Give a topic its meaning. The order of calls is the rank under the event clock."""
+    def handle(self, topic: str, handler: Handler, *, leads: bool = False) -> None:
+        """Give a topic its meaning. The order of calls is the rank under the event clock.
+
+        `leads`: by the wall clock, what it holds when a partition is taken over is folded before all else.
+        """
         self._handlers[topic] = handler
+        if leads:
+            self._leads.add(topic)
 
     def positions(self) -> dict[TP, int]:
         """Where each owned input partition goes on, as far as the table knows."""
@@ -220,11 +180,23 @@ class Lane:
     # The wall clock: chunks as they come; timers once everything appended before them is folded.
 
     async def _turn_by_wall(self, partition: int, runner: Runner) -> float:
-        chunks = [runner.chunks.popleft() for _ in range(min(len(runner.chunks), self._group_chunks))]
+        if runner.leading is None:
+            await self._take_over(partition, runner)
+        led = runner.led(self.app.consumer.reached)
+        chunks = runner.take(self._group_chunks)
         if chunks:
             await self._fold_chunks(partition, chunks)
+        if not led:
+            return BLOCKED_POLL_S
         pause = await self._fire_by_wall(partition, runner)
         return 0.0 if runner.chunks else pause
+
+    async def _take_over(self, partition: int, runner: Runner) -> None:
+        if self.hooks.owned is not None:
+            await self.hooks.owned(partition)
+        runner.leading = {}
+        if self._leads:
+            runner.leading = await self._watermarks.ends((topic, partition) for topic in self._leads)
 
     async def _fold_chunks(self, partition: int, chunks: Sequence[Any]) -> None:
         read, spent_s = [], 0.0

@@ -27,7 +27,8 @@ from processors.agents.reach_rows import ReachHandler
 from processors.agents.subject_rows import SubjectHandler
 from processors.lane import lane as lane_module
 from processors.lane import recovery
-from processors.lane.lane import Hooks, Lane
+from processors.lane.hooks import Hooks
+from processors.lane.lane import Lane
 from processors.lane.table import LaneTable, RowCodec
 from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, LINKS_CHANGELOG, SENDS_CHANGELOG
 from tests.simulation.consumer import App

@@ -1,0 +1,44 @@
+"""What a lane asks of those who use it: the meaning of its topics, and what to do around a fold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from processors.lane.transaction import Transaction
+
+
+class Handler(Protocol):
+    """The meaning of one topic's records."""
+
+    def read(self, record: Any) -> tuple[int, Any]:
+        """Decode one record to (its own time in ms, item). Must not raise for bad input."""
+
+    def fold(self, record: Any, transaction: Transaction) -> None:
+        """Fold what `read` returned."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a lane does besides folding. All optional.
+
+    `owned(partition)`: awaited, by the wall clock, before anything else after a takeover.
+    `fire(key, row, transaction)`: a row's due time has come.
+    `before(partition, items)`: awaited before items are folded (a barrier); False: try again.
+    `announce(partition, announcements)`: awaited after the fold and before the commit (appends elsewhere that
+    must be acknowledged before the state moves). A crash in between repeats them; an error ends the process.
+    `after(partition, effects)`: awaited after the commit; its results go to `conclude`, in a transaction
+    of their own, until no effects are left.
+    """
+
+    owned: Callable[[int], Awaitable[None]] | None = None
+    fire: Callable[[bytes, Any, Transaction], None] | None = None
+    before: Callable[[int, Sequence[Any]], Awaitable[bool]] | None = None
+    announce: Callable[[int, list[Any]], Awaitable[None]] | None = None
+    after: Callable[[int, list[Any]], Awaitable[list[Any]]] | None = None
+    conclude: Callable[[Any, Transaction], None] | None = None
+
+
+Prepare = Callable[[Sequence[Any]], Awaitable[bool]]
+"""Awaited with a chunk's records before they are read, to get what reading them takes. False: call again."""
