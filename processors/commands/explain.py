@@ -77,9 +77,14 @@ def _show_journeys(history: History, out: Console) -> None:
     if open_rows:
         out.print(report.table("Open journeys", ("journey", "due", "items"), open_rows))
     if held:
-        out.print(report.table("Held candidates", ("journey", "decided again", "items"), held))
+        out.print(report.table("Waiting candidates", ("journey", "decided at", "items"), held))
     if not open_rows and not held:
-        out.print("No journey is open and no candidate is held.")
+        out.print("No journey is open and no candidate waits.")
+        if not history.decisions:
+            out.print(
+                "Nothing began so far: `optin definitions show` says what is in force, and a case under"
+                " `optin definitions test` what a journey makes of facts like these."
+            )
 
 
 def _show_decision(decision: f.PushDecided, history: History, out: Console) -> None:

@@ -174,7 +174,7 @@ def _in_background(data: Path, workers: int, kafka_port: int, clickhouse_port: i
                 )
             progress(child.last_lines(log, 1) or "Starting")
             time.sleep(LOOK_S / 4)
-    typer.echo(f"{data}: running; see `optin status`, end it by `optin down`")
+    typer.echo(f"{data}: running; see `optin status --data {data}`, end it by `optin down --data {data}`")
     typer.echo(f"Kafka {state.kafka_bootstrap}  ClickHouse {state.clickhouse_url}")
 
 

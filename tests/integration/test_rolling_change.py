@@ -1,4 +1,4 @@
-"""Two workers with different folders of definitions for a while, and definitions told before workers start."""
+"""Two workers with different folders for a while, and definitions that were told before workers start."""
 
 from __future__ import annotations
 
