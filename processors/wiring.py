@@ -173,7 +173,13 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
         linker = IdentityLinker(partitions, appender.append_all, settings.bad_share_max, telemetry.meters)
         identity_linker(worker.app, links_lane, linker)
         items_lane = worker.lane("items", ITEMS_CHANGELOG, watching.ROWS)
-        watcher = ItemWatcher(items_lane.table, partitions, appender.append_all, telemetry.meters)
+        watcher = ItemWatcher(
+            items_lane.table,
+            partitions,
+            appender.append_all,
+            lambda: lane.behind(ITEM_CHANGES),
+            telemetry.meters,
+        )
         item_watcher(worker.app, items_lane, watcher)
     return worker.app
 

@@ -7,7 +7,9 @@ the same ids.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -32,10 +34,18 @@ from processors.topic_names import ITEM_CHANGES, ITEMS, WATCHES
 
 PART_WATCHERS: Final = 1_000
 """Watchers that one part of an item's news goes to."""
+UNFOLDED_MAX: Final = 1_000
+"""While more news than this wait to be folded here, no further part is told: what all other people do would
+stand behind them."""
+UNFOLDED_POLL_S: Final = 0.05
+PATIENCE_S: Final = 10.0
+"""A part goes out after so long however much waits; longer would hold up a rebalance."""
 KEY_BYTES_MAX: Final = 512
 
 ROWS = RowCodec(items.encode, items.decode, items.wake_at, items.wake_at_encoded, version=items.ITEMS_VERSION)
 
+Behind = Callable[[], Awaitable[int]]
+"""How many news wait to be folded in the partitions that this process owns."""
 AppendAll = Callable[[Sequence[Addressed]], Awaitable[None]]
 """Appends records side by side; all acknowledged when it returns."""
 
@@ -75,11 +85,17 @@ class ItemWatcher:
     """Folds changes of items and watches; tells news part by part as its timer fires."""
 
     def __init__(
-        self, table: LaneTable, partitions: int, append_all: AppendAll, meters: Meters = FORGETFUL
+        self,
+        table: LaneTable,
+        partitions: int,
+        append_all: AppendAll,
+        behind: Behind,
+        meters: Meters = FORGETFUL,
     ) -> None:
         self._table = table
         self._partitions = partitions
         self._append_all = append_all
+        self._behind = behind
         self._meters = meters
         self._watchers: dict[int, tuple[Any, dict[bytes, set[bytes]]]] = {}
         self._order: dict[tuple[int, bytes, int], list[bytes]] = {}
@@ -158,7 +174,10 @@ class ItemWatcher:
         transaction.put(key, msgspec.structs.replace(row, **told))
 
     async def announce(self, partition: int, news: Sequence[f.WatchedItemChanged]) -> None:
-        """Append news where its subjects belong. Raises `Transient`."""
+        """Append news where its subjects belong, once there is room. Raises `Transient`."""
+        given_up = time.monotonic() + PATIENCE_S
+        while await self._behind() > UNFOLDED_MAX and time.monotonic() < given_up:  # noqa: ASYNC110 - others fold
+            await asyncio.sleep(UNFOLDED_POLL_S)
         del partition
         records = []
         for one in news:

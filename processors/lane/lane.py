@@ -138,6 +138,12 @@ class Lane:
                 runner.task.cancel()
         self._runners = {}
 
+    async def behind(self, topic: str) -> int:
+        """How many records of a topic wait to be folded, in the partitions that are owned here."""
+        ends = await self._watermarks.ends((topic, number) for number in self.table.partitions)
+        reached = self.app.consumer.reached
+        return sum(max(0, end - reached(TP(*tp))) for tp, end in ends.items())
+
     def done(self) -> bool:
         """Whether every owned partition has folded its bounded inputs to their ends, dues included."""
         return all(partition.position.done for partition in self.table.partitions.values())

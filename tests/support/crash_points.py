@@ -62,13 +62,17 @@ POINTS: Final[dict[str, Place]] = {
     "changelog.stop.stop": Place("processors.lane.changelog", "Watermarks.stop", "self._client.stop"),
     "heartbeat.beat.sleep": Place("processors.lane.heartbeat", "Heartbeat._beat", "self.sleep"),
     "lane.drain.wait": Place("processors.lane.lane", "Lane.drain", "self._idle.wait"),
+    "lane.behind.ends": Place("processors.lane.lane", "Lane.behind", "self._watermarks.ends"),
     "lane.run.wait": Place("processors.lane.lane", "Lane._run", "runner.wake.wait"),
     "lane.run.turn_by_wall": Place("processors.lane.lane", "Lane._run", "self._turn_by_wall"),
     "lane.run.turn_by_events": Place("processors.lane.lane", "Lane._run", "self._turn_by_events"),
+    "lane.turn_by_wall.take_over": Place("processors.lane.lane", "Lane._turn_by_wall", "self._take_over"),
     "lane.turn_by_wall.fold_chunks": Place("processors.lane.lane", "Lane._turn_by_wall", "self._fold_chunks"),
     "lane.turn_by_wall.fire_by_wall": Place(
         "processors.lane.lane", "Lane._turn_by_wall", "self._fire_by_wall"
     ),
+    "lane.take_over.owned": Place("processors.lane.lane", "Lane._take_over", "self.hooks.owned"),
+    "lane.take_over.ends": Place("processors.lane.lane", "Lane._take_over", "self._watermarks.ends"),
     "lane.fold_chunks.prepared": Place("processors.lane.lane", "Lane._fold_chunks", "self._prepared"),
     "lane.fold_chunks.before": Place("processors.lane.lane", "Lane._fold_chunks", "self.hooks.before"),
     "lane.fold_chunks.commit": Place("processors.lane.lane", "Lane._fold_chunks", "self._commit"),
@@ -194,6 +198,12 @@ POINTS: Final[dict[str, Place]] = {
     "identity_linker.link.events": Place(
         "processors.agents.identity_linker", "identity_linker.link", "async for chunks.noack().events"
     ),
+    "item_watcher.announce.behind": Place(
+        "processors.agents.item_watcher", "ItemWatcher.announce", "self._behind"
+    ),
+    "item_watcher.announce.sleep": Place(
+        "processors.agents.item_watcher", "ItemWatcher.announce", "asyncio.sleep"
+    ),
     "item_watcher.announce.append_all": Place(
         "processors.agents.item_watcher", "ItemWatcher.announce", "self._append_all"
     ),
@@ -257,6 +267,7 @@ POINTS: Final[dict[str, Place]] = {
     "wiring.journeys.before.append_all": Place("processors.wiring", "journeys.before", "appender.append_all"),
     "wiring.journeys.before.holds": Place("processors.wiring", "journeys.before", "archive.holds"),
     "wiring.journeys.before.before": Place("processors.wiring", "journeys.before", "handler.before"),
+    "wiring.journeys.owned.read_for": Place("processors.wiring", "journeys.owned", "archive.read_for"),
     "wiring.delivery.barrier.folded": Place("processors.wiring", "delivery.barrier", "_folded"),
     "wiring.refuse_claims.ends": Place("processors.wiring", "_refuse_claims", "watermarks.ends"),
     "wiring.refuse_claims.stop": Place("processors.wiring", "_refuse_claims", "watermarks.stop"),
@@ -278,6 +289,10 @@ POINTS: Final[dict[str, Place]] = {
 _NEVER_CLOSED: Final = "a worker does not close it: the process ends"
 _NO_REGISTRY: Final = "asked only where a schema registry is named; tests/unit/test_registry_framing.py does"
 EXEMPT: Final[dict[tuple[str, str], str]] = {
+    **{
+        ("item_watcher.announce.sleep", side): "more news than the load makes; `behind`, beside it, is struck"
+        for side in ("before", "after")
+    },
     ("lane.prepared.prepare", "before"): _NO_REGISTRY,
     ("lane.prepared.prepare", "after"): _NO_REGISTRY,
     ("metrics_streamer.feed.prepare", "before"): _NO_REGISTRY,
