@@ -3,7 +3,7 @@
 The verdict follows from the results: the first failed check of all but `quiet_hours` and `holdout` withholds;
 else a failed `holdout` holds out; else failed `quiet_hours` holds until they end; else send. Four things that
 are no checks come into it: a met goal withholds, and so does another end of the flow; of several that were
-held one goes and the others are superseded; and a candidate that can't be held any longer is withheld.
+held one goes and the others are superseded, whatever it leaves no room for; and one can't be held any longer.
 A "no" is a value. The gate sees nothing but its arguments, so a decision can be derived again.
 """
 
@@ -349,6 +349,8 @@ CHECKS_ADDED: Final = (
 decision has none of the later ones, and can be derived again all the same (`verify`)."""
 
 _NOT_WITHHOLDING: Final = frozenset({"quiet_hours", "holdout"})
+_BY_A_SEND: Final = frozenset({"ramp", "frequency_policy", "frequency_choice", "min_gap"})
+"""Checks that may fail because another candidate was sent a moment ago."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -373,6 +375,9 @@ def decide(snapshot: Snapshot, policy: Policy, zone_table: ZoneTable, now: int) 
     checks = tuple(results)
     failed = [result.name for result in checks if not result.passed]
     withholding = [name for name in failed if name not in _NOT_WITHHOLDING]
+    if snapshot.superseded:
+        # That another one went says more than that there is no room beside it.
+        withholding = [name for name in withholding if name not in _BY_A_SEND]
     if snapshot.goal_met:
         return Decision("withhold", GOAL_MET, None, checks, ())
     if snapshot.left_as:

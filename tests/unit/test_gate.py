@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ledger.gate import CHECKS, decide
@@ -124,6 +125,20 @@ def test_a_flow_that_ended_while_its_push_was_held_sends_nothing() -> None:
     assert decide(snapshot(left_as="emptied"), RULES, ZONES, NOON).reason == "left"
     assert decide(snapshot(superseded=True), RULES, ZONES, NOON).reason == "superseded"
     assert decide(snapshot(superseded=True, holdout=True), RULES, ZONES, NOON).verdict == "hold_out"
+
+
+def test_what_another_held_push_took_the_place_of_says_so() -> None:
+    """Not that the gap to that push is too small; but what would withhold it anyway comes first."""
+    just_now = snapshot(superseded=True, contacts=(NOON,))
+
+    decision = decide(just_now, RULES, ZONES, NOON)
+
+    assert "min_gap" in {check.name for check in decision.checks if not check.passed}
+    assert decision.reason == "superseded"
+    assert decide(msgspec.structs.replace(just_now, contacts=()), RULES, ZONES, NOON).reason == "superseded"
+    assert decide(snapshot(contacts=(NOON,)), RULES, ZONES, NOON).reason != "superseded"
+    gone = view(erased=True)
+    assert decide(msgspec.structs.replace(gone, superseded=True), RULES, ZONES, NOON).reason == "erased"
 
 
 def test_everything_passes() -> None:
