@@ -39,7 +39,7 @@ class UnknownDefinition(LookupError):  # noqa: N818 - named for what was met
 _TAGS: Final = {Journey: "Journey2", Campaign: "Campaign", Policy: "Policy"}
 
 
-class InForce(NamedTuple):
+class ByKind(NamedTuple):
     """What facts of one kind may do by the journeys in force: triggers to begin one, exits of each."""
 
     begins: tuple[tuple[Journey, tuple[Match, ...]], ...]
@@ -65,7 +65,7 @@ class Definitions:
     bodies: Mapping[str, Body]
     moved_by: Mapping[str, tuple[Journey, ...]]
     _known: dict[str, Journey] = dataclasses.field(default_factory=dict)
-    _in_force: dict[str, InForce] = dataclasses.field(default_factory=dict)
+    _by_kind: dict[str, ByKind] = dataclasses.field(default_factory=dict)
     _hearing: dict[tuple[str, str], Hearing | None] = dataclasses.field(default_factory=dict)
 
     def journey(self, version: str) -> Journey | None:
@@ -78,15 +78,15 @@ class Definitions:
                 self._known[version] = known
         return known
 
-    def in_force(self, kind: str) -> InForce:
+    def by_kind(self, kind: str) -> ByKind:
         """What facts of `kind` may begin and end by the journeys in force."""
-        found = self._in_force.get(kind)
+        found = self._by_kind.get(kind)
         if found is None:
             moved = self.moved_by.get(kind, ())
             begins = ((one, tuple(way for way in one.triggers if way.fact == kind)) for one in moved)
             ends = ((one, way) for one in moved for way in one.exits if way.fact == kind)
-            found = InForce(tuple((one, ways) for one, ways in begins if ways), tuple(ends))
-            self._in_force[kind] = found
+            found = ByKind(tuple((one, ways) for one, ways in begins if ways), tuple(ends))
+            self._by_kind[kind] = found
         return found
 
     def hearing(self, version: str, kind: str) -> Hearing | None:

@@ -22,7 +22,7 @@ def leave(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Subject:
     """Apply a fact to all exits that it may be for."""
     kind = type(fact).__name__
     definitions = turn.setting.definitions
-    for journey, way in definitions.in_force(kind).ends:
+    for journey, way in definitions.by_kind(kind).ends:
         if matches(way, fact, subject, turn):
             subject = _noted(subject, journey, way, fact)
     instances, held = subject.instances, subject.held

@@ -86,7 +86,7 @@ def _move(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Step:
     subject = exits.leave(subject, fact, turn)
     subject, asked = walk.arrived(subject, fact, turn)
     wanted = [*asked]
-    for journey, triggers in definitions.in_force(kind).begins:
+    for journey, triggers in definitions.by_kind(kind).begins:
         subject, asked = entry.enter(subject, journey, triggers, fact, turn)
         wanted.extend(asked)
     if wanted:

@@ -10,19 +10,17 @@ import dataclasses
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import count
 from typing import Final
 
 from connectors.datasets.shop_week import Accepted, ShopWeek, opens
-from connectors.rules.cel import CelRules
-from connectors.rules.liquid import LiquidTexts
-from connectors.time_zones import zone_table
 from ledger import facts as f
 from ledger.consent import installation_key
 from ledger.definitions import Definitions
 from ledger.ids import push_id
 from ledger.life import Life
-from ledger.setting import Setting
 from ledger.subject import wake_at
+from processors.definitions.setting import setting_of
 
 Coming = tuple[int, int, int, f.SubjectFact]
 """When, the rank of its topic and its place there, and the fact. Opens come after the rest of activity."""
@@ -34,7 +32,7 @@ def as_lived(week: ShopWeek, definitions: Definitions) -> ShopWeek:
 
     Each push that is decided counts as delivered: so it is where the console delivers.
     """
-    setting = Setting(definitions, zone_table(), CelRules(), LiquidTexts(), 0, 0)
+    setting = setting_of(definitions)
     coming: dict[str, list[Coming]] = defaultdict(list)
     for rank, facts in enumerate((week.permissions, week.tokens, week.activity)):
         for place, fact in enumerate(facts):
@@ -47,7 +45,7 @@ def as_lived(week: ShopWeek, definitions: Definitions) -> ShopWeek:
 def _opened(life: Life, coming: list[Coming]) -> Iterator[f.PushOpened]:
     """Live through what comes, and what is opened on the way."""
     heapq.heapify(coming)
-    heard = 0
+    places, heard = count(), 0
     while coming or wake_at(life.subject) is not None:
         due = wake_at(life.subject)
         if due is not None and (not coming or due < coming[0][0]):
@@ -59,7 +57,7 @@ def _opened(life: Life, coming: list[Coming]) -> Iterator[f.PushOpened]:
         if life.subject.consent.erased_at is not None:
             return
         for opened in opens(_delivered(said)):
-            heapq.heappush(coming, (opened.occurred_at, LAST, len(coming), opened))
+            heapq.heappush(coming, (opened.occurred_at, LAST, next(places), opened))
             yield opened
 
 

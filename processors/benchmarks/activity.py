@@ -6,17 +6,13 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from connectors.rules.cel import CelRules
-from connectors.rules.liquid import LiquidTexts
-from connectors.time_zones import zone_table
 from ledger import facts as f
-from ledger.definitions import Definitions
 from ledger.fold import fold
 from ledger.profile import Profile
-from ledger.setting import Setting
 from ledger.subject import NEW, Subject
 from processors.benchmarks.load import SPREAD
 from processors.definitions.loader import shipped
+from processors.definitions.setting import setting_of
 from processors.wall_clock import wall_ms
 
 KINDS: Final = "vovcvsvovcvxvocvsvov"
@@ -97,11 +93,6 @@ def activity_fact(number: int, subjects: int) -> f.SubjectFact:
             return f.ItemSaved(**envelope, item=item, installation="phone")
         case _:
             return f.CartUpdated(**envelope, item=item, change="removed", installation="phone")
-
-
-def setting_of(definitions: Definitions) -> Setting:
-    """The setting of a fold without a lane."""
-    return Setting(definitions, zone_table(), CelRules(), LiquidTexts(), 0, 0)
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from connectors import codec
 from connectors.errors import Transient
@@ -23,17 +23,19 @@ from ledger.control import DONE, Launch
 from ledger.definitions import held_out, version_of
 from ledger.fold import fold
 from ledger.ids import derived
+from ledger.setting import Setting
 from ledger.subject import NEW
 from processors import control
 from processors.agents.control_rows import count_first
 from processors.benchmarks import machine
-from processors.benchmarks.activity import setting_of
 from processors.benchmarks.arena import PARTITIONS, WAIT_S_MAX, Arena, Running
+from processors.benchmarks.changelog import committed
 from processors.benchmarks.contest import batches
 from processors.benchmarks.latency import READY
 from processors.benchmarks.sizes import Sizes
 from processors.benchmarks.verdict import refuse_unequal
 from processors.definitions.loader import examine
+from processors.definitions.setting import setting_of
 from processors.lane import position as positions
 from processors.lane.position import POSITION_KEY, Position
 from processors.topic_names import DECISIONS, JOURNEYS_CHANGELOG, PERMISSIONS
@@ -46,6 +48,8 @@ ROWS_PER_BATCH: Final = 5_000
 SORTS: Final = 20
 SILVER: Final = frozenset({18, 19})
 """Of 20 people those outside of the audience."""
+FIRST_STOPPED: Final = 14
+"""From this sort on consent stops the push before anything else does."""
 AGO_MS: Final = 86_400_000
 JUDGED_AGO_MS: Final = 60_000
 """Longer than the policy's decision window, so that nobody's first decision has to wait for its end."""
@@ -82,7 +86,8 @@ def measure(arena: Arena, sizes: Sizes) -> dict[str, Any]:
         refuse_unequal("dry run", f"its count beside launch {launch}", run.counts, found.counts[launch])
     refuse_unequal("campaign", "the count of decisions of no launch", found.others, 0)
     out = _campaign().flow.holdout
-    expected = sum(1 for name in audience if held_out(out, name) and int(name[7:]) % SORTS < FIRST_STOPPED)
+    reachable = (_name(number) for number in range(subjects) if number % SORTS < FIRST_STOPPED)
+    expected = sum(1 for name in reachable if held_out(out, name))
     held = sum(count for word, count in run.counts.items() if word.startswith("hold_out"))
     refuse_unequal("campaign", "the count of held out", held, expected)
     return {"subjects": subjects, "audience": len(audience), **figures}
@@ -97,16 +102,9 @@ def _campaign() -> definitions.Campaign:
     return campaign
 
 
-FIRST_STOPPED: Final = 14
-"""From this sort on consent stops the push before anything else does."""
-
-
-def _sort(number: int) -> bytes:
+def _sort(number: int, setting: Setting) -> bytes:
     """The row of one sort of people: most are reachable, some on the gold plan are not."""
     name, state = _name(number), NEW
-    found = examine(FOLDER).definitions
-    assert found is not None
-    setting = setting_of(found)
     for fact in _said(number, name, wall_ms() - AGO_MS):
         state, _ = fold(state, name, fact, fact.occurred_at, fact.occurred_at, setting)
     return subject.encode(state)
@@ -141,7 +139,10 @@ def _said(number: int, name: str, at: int) -> Iterator[f.SubjectFact]:
 
 async def _write(bootstrap: str, subjects: int) -> None:
     """Write the rows as the role would have, with a position at the beginning of the inputs."""
-    sorts = [_sort(number) for number in range(SORTS)]
+    found = examine(FOLDER).definitions
+    assert found is not None
+    setting = setting_of(found)
+    sorts = [_sort(number, setting) for number in range(SORTS)]
     waiting: dict[int, list[tuple[bytes, bytes]]] = {number: [] for number in range(PARTITIONS)}
     position = POSITION_KEY, positions.encode(Position(next={PERMISSIONS: 0}))
     async with AIOKafkaProducer(
@@ -252,13 +253,7 @@ class Launches:
             for topic in (JOURNEYS_CHANGELOG, DECISIONS)
             for number in range(PARTITIONS)
         ]
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=4 << 20,
-            check_crcs=False,
-        )
+        self._consumer = committed(bootstrap)
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()

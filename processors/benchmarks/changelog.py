@@ -34,13 +34,7 @@ class Follower:
         self.next: dict[int, Mapping[str, int]] = {}
         self._topic = topic
         self._tps = [TopicPartition(changelog, number) for number in range(PARTITIONS)]
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=4 << 20,
-            check_crcs=False,
-        )
+        self._consumer = committed(bootstrap)
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
@@ -88,6 +82,17 @@ class Follower:
                 )
             await self.poll()
             look()
+
+
+def committed(bootstrap: str) -> AIOKafkaConsumer:
+    """A consumer of what is durable, for one who assigns partitions and keeps up with a role."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=4 << 20,
+        check_crcs=False,
+    )
 
 
 async def ends_of(bootstrap: str, topic: str) -> dict[int, int]:

@@ -84,8 +84,7 @@ async def _started(bootstrap: str) -> dict[str, list[str]]:
 
 
 def _made(rows: Mapping[bytes, bytes], started: Mapping[str, list[str]]) -> dict[str, Made]:
-    names = {key.decode(): row for key, row in rows.items()}
     return {
-        name: Made(subject.decode(row).profile, frozenset(started.get(name, ())))
-        for name, row in names.items()
+        (name := key.decode()): Made(subject.decode(row).profile, frozenset(started.get(name, ())))
+        for key, row in rows.items()
     }

@@ -29,18 +29,16 @@ from typing import Annotated, Any, Final, Literal, Self
 import msgspec
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from connectors.rules.cel import CelRules
-from connectors.rules.liquid import LiquidTexts
 from connectors.rules.variables import KINDS
 from connectors.time_zones import zone_table
 from ledger import facts as f
 from ledger.admission import rejection
 from ledger.definitions import Definitions, held_out, in_force
 from ledger.life import Life
-from ledger.setting import Setting
 from processors.definitions.models import Definition
 from processors.definitions.problem import Problem, Wrong, one_of
 from processors.definitions.scalars import Zone, duration_ms
+from processors.definitions.setting import setting_of
 from processors.definitions.source import Source
 from processors.definitions.wording import told
 
@@ -208,7 +206,7 @@ def _difference(case: Case, definitions: Definitions) -> str:
 def play(case: Case, definitions: Definitions) -> Life:
     """Live through a case. Raises `Wrong` for a fact that the ledger would refuse."""
     name = _somebody(case, definitions)
-    setting = Setting(definitions, zone_table(), CelRules(), LiquidTexts(), 0, 0)
+    setting = setting_of(definitions)
     life = Life(name, setting)
     start = _start(case)
     arrivals: list[tuple[int, int, f.SubjectFact]] = []

@@ -200,9 +200,8 @@ class Lane:
     async def _take_over(self, partition: int, runner: Runner) -> None:
         if self.hooks.owned is not None:
             await self.hooks.owned(partition)
-        runner.leading = {}
-        if self._leads:
-            runner.leading = await self._watermarks.ends((topic, partition) for topic in self._leads)
+        leads = [(topic, partition) for topic in self._leads]
+        runner.leading = await self._watermarks.ends(leads) if leads else {}
 
     async def _fold_chunks(self, partition: int, chunks: Sequence[Any]) -> None:
         read, spent_s = [], 0.0

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from ledger import facts as f
 from processors.cli import app
 from processors.definitions.loader import load
 from processors.prepare import migrate_tables
-from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Stack
+from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Stack, worker_command
 from processors.wall_clock import wall_ms
 from tests.support.given import fact
 from tests.support.plain_reader import decode, read
@@ -103,7 +102,7 @@ def test_no_instance_changes_its_version_while_two_are_rolled_out(stack: Stack, 
         "OPTIN_INSTANCE": "journeys-9",
     }
     second = subprocess.Popen(
-        [sys.executable, "-m", "processors.cli", "worker", "journeys"],
+        worker_command("journeys"),
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -46,23 +46,20 @@ def replay(
     """
     command = [sys.executable, "-m", "processors.cli", "replay", dataset, str(log), "--data", str(data)]
     command += [] if shipped else ["--definitions", str(ONE_PUSH)]
-    done = subprocess.run(
-        [*command, "--summary", "json", *options],
-        env={**os.environ, **environment(servers), **(env or {})},
-        capture_output=True,
-        timeout=RUN_S_MAX,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
+    return printed([*command, "--summary", "json", *options], servers, env)
 
 
 def demo(data: Path, servers: Servers, subjects: int) -> bytes:
     """What `optin demo` prints on stdout; fails with its stderr."""
     command = [sys.executable, "-m", "processors.cli", "demo", "--data", str(data)]
+    return printed([*command, "--subjects", str(subjects)], servers)
+
+
+def printed(command: Sequence[str], servers: Servers, env: Mapping[str, str] | None = None) -> bytes:
+    """What a command prints on stdout; fails with its stderr."""
     done = subprocess.run(
-        [*command, "--subjects", str(subjects)],
-        env={**os.environ, **environment(servers)},
+        command,
+        env={**os.environ, **environment(servers), **(env or {})},
         capture_output=True,
         timeout=RUN_S_MAX,
         check=False,
