@@ -1,4 +1,4 @@
-"""How fast a campaign goes over its subjects: a dry run, the launch, and another that a kill interrupts."""
+"""How fast a campaign goes over its subjects: a dry run, a launch with a pause in it, and one with a kill."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from connectors.placement import partition_of
 from ledger import control as rows
 from ledger import definitions, subject
 from ledger import facts as f
-from ledger.control import DONE, Launch
+from ledger.control import DONE, RUNNING, Launch
 from ledger.definitions import held_out, version_of
 from ledger.fold import fold
 from ledger.ids import derived
@@ -51,6 +51,8 @@ SILVER: Final = frozenset({18, 19})
 FIRST_STOPPED: Final = 14
 """From this sort on consent stops the push before anything else does."""
 AGO_MS: Final = 86_400_000
+PAUSE_S: Final = 3.0
+"""A launch that has stopped everywhere is looked at for so long: nothing may move."""
 JUDGED_AGO_MS: Final = 60_000
 """Longer than the policy's decision window, so that nobody's first decision has to wait for its end."""
 
@@ -184,7 +186,7 @@ class _Run:
                 for word, count in launch.counts.items():
                     self.counts[word] = self.counts.get(word, 0) + count
             wanted = sum(launch.wanted for launch in launches.of("dry"))
-            real = await self._measured(launches, "first", decisions=wanted)
+            real = await self._measured(launches, "first", decisions=wanted, with_pause=True)
             memory_mb = machine.rss_mb(self.running.pid)
             decided = launches.decided
             await self._tell("second", dry_run=False)
@@ -209,20 +211,50 @@ class _Run:
         }
 
     async def _measured(
-        self, launches: Launches, launch: str, *, dry_run: bool = False, decisions: int = 0
+        self,
+        launches: Launches,
+        launch: str,
+        *,
+        dry_run: bool = False,
+        decisions: int = 0,
+        with_pause: bool = False,
     ) -> dict[str, Any]:
         decided = launches.decided
         begun = self.running.now()
         await self._tell(launch, dry_run=dry_run)
+        paused = await self._paused(launches, launch) if with_pause else {}
         await launches.until(
             lambda: launches.is_done(launch) and launches.decided >= decided + decisions, self.running.check
         )
         done = self.running.now()
         what = "dry" if dry_run else "real"
         return {
-            f"{what}_subjects_s": round(self._subjects / (done.at_s - begun.at_s)),
+            f"{what}_subjects_s": round(
+                self._subjects / (done.at_s - begun.at_s - paused.get("paused_s", 0))
+            ),
             f"{what}_cpu_s_per_million": round((done.cpu_s - begun.cpu_s) / self._subjects * 1e6, 1),
+            **paused,
         }
+
+    async def _paused(self, launches: Launches, launch: str) -> dict[str, Any]:
+        """Pause the launch half-way, see that it stands still, and let it go on.
+
+        `paused_subjects`: how many were left; none where it was too short to be paused.
+        """
+        half = self._subjects // 2
+        await launches.until(lambda: launches.considered(launch) >= half, self.running.check)
+        self._arena.progress("Pausing the launch")
+        bootstrap = self._arena.kafka
+        await control.tell(bootstrap, f.CampaignPaused(**control.envelope(launch=launch)))
+        await launches.until(lambda: launches.stands(launch), self.running.check)
+        at_s, considered = time.monotonic(), launches.considered(launch)
+        await launches.until(lambda: time.monotonic() > at_s + PAUSE_S, self.running.check)
+        refuse_unequal(
+            f"launch {launch}", "what it looked at in the pause", launches.considered(launch), considered
+        )
+        paused_s = time.monotonic() - at_s
+        await control.tell(bootstrap, f.CampaignResumed(**control.envelope(launch=launch)))
+        return {"paused_s": round(paused_s, 1), "paused_subjects": self._subjects - considered}
 
     async def _tell(self, launch: str, *, dry_run: bool) -> None:
         self._arena.progress(f"Launch {launch} over {self._subjects:,} subjects")
@@ -277,6 +309,11 @@ class Launches:
     def is_done(self, launch: str) -> bool:
         """Whether it is through in all partitions."""
         return [one.state for one in self.of(launch)] == [DONE] * PARTITIONS
+
+    def stands(self, launch: str) -> bool:
+        """Whether it goes on in no partition, and each knows of it."""
+        states = [one.state for one in self.of(launch)]
+        return len(states) == PARTITIONS and RUNNING not in states
 
     async def until(self, is_so: Callable[[], bool], look: Callable[[], object]) -> None:
         """Poll until something is so; `look` is called after each poll. Raises Transient after a while."""
