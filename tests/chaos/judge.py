@@ -85,6 +85,7 @@ def judge(
     handed = handed_over(finding.notes)
     finding.objections += asyncio.run(wrong_reach(where, topics))
     finding.objections += promises.over_cap(topics, *CAP)
+    finding.objections += promises.doubled(topics, "decisions") + promises.doubled(topics, "deliveries")
     finding.objections += promises.not_adding_up(topics)
     finding.objections += promises.shown_wrongly(topics, shown)
     at = {push: handed[push] for push in shown if push in handed}

@@ -109,6 +109,12 @@ def over_cap(topics: Topics, most: int, window: str) -> list[str]:
     return found
 
 
+def doubled(topics: Topics, topic: str) -> list[str]:
+    """Event ids that stand on a topic more than once, where nobody but a processor writes to it."""
+    times = Counter(said.fields["event_id"] for said in topics[topic])
+    return [f"{topic} has event {event} {count} times" for event, count in times.items() if count > 1]
+
+
 def not_adding_up(topics: Topics) -> list[str]:
     """Candidates that are neither final nor pending, and sends that have not exactly one outcome each.
 
@@ -201,15 +207,36 @@ def measured_wrongly(topics: Topics, clickhouse_url: str) -> list[str]:
         rows, ids = ask(clickhouse_url, f"SELECT count(), uniqExact(event_id) FROM {table} FINAL")
         if (rows, ids) != (wanted, wanted):
             found.append(f"{table} has {rows} rows and {ids} event ids, {topic} has {wanted}")
+            there = {(said.partition, said.offset) for said in topics[topic]}
+            found += [
+                f"{table} has {row}, {topic} has {at in there} there"
+                for at, row in twice(clickhouse_url, table)
+            ]
     return found
+
+
+def twice(clickhouse_url: str, table: str) -> list[tuple[tuple[int, int], str]]:
+    """The rows whose event id is in a table more than once: where each stood on its topic, and its words."""
+    statement = (
+        "SELECT partition, offset, fact, event_id, occurred_at, appended_at"
+        f" FROM {table} FINAL WHERE event_id IN"
+        f" (SELECT event_id FROM {table} FINAL GROUP BY event_id HAVING count() > 1) ORDER BY event_id"
+    )
+    rows = [line.split("\t") for line in answered(clickhouse_url, statement).splitlines()]
+    return [((int(row[0]), int(row[1])), " ".join(row)) for row in rows]
 
 
 def ask(clickhouse_url: str, statement: str) -> tuple[int, ...]:
     """The numbers in the one row of a statement's answer."""
+    return tuple(int(number) for number in answered(clickhouse_url, statement).split())
+
+
+def answered(clickhouse_url: str, statement: str) -> str:
+    """A statement's answer, tab separated."""
     url, _, database = clickhouse_url.rpartition("/")
     request = urllib.request.Request(f"{url}/?database={database}", data=statement.encode())
     with urllib.request.urlopen(request, timeout=60) as answer:
-        return tuple(int(number) for number in answer.read().split())
+        return str(answer.read().decode())
 
 
 def aborted(bootstrap: str, topics: Iterable[str]) -> dict[str, list[Any]]:
