@@ -72,10 +72,7 @@ def judge(
     acknowledged = system.load.stop()
     where = system.cluster.bootstrap
     progress(f"{len(acknowledged)} facts acknowledged; waiting until all is folded")
-    deadline = time.monotonic() + FOLDED_S
-    while behind(where) and time.monotonic() < deadline:
-        time.sleep(1)
-    finding.objections += behind(where)
+    finding.objections += settled(lambda: behind(where), FOLDED_S)
     time.sleep(WAITS_S)
     progress("judging")
     finding.objections += settled(lambda: asyncio.run(objections(where, acknowledged)), settled_s)
