@@ -114,7 +114,7 @@ ALONE: Final[dict[str, Measurement]] = {
         ("watchers",),
     ),
     "campaign": Measurement(
-        "a campaign over many subjects: a dry run, the launch, and another whose worker is killed half-way",
+        "a campaign over many subjects: a dry run, a launch with a pause in it, and one with a killed worker",
         lambda arena, sizes: {"campaign": campaign.measure(arena, sizes)},
         ("campaign",),
     ),
