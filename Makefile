@@ -131,14 +131,19 @@ UV_VERSION := 0.13.9
 COMPILE = .lock-venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-build \
   --generate-hashes --no-annotate --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
+# A dependency of web-push has no wheel: it is pure Python and built where it is installed.
+PROVIDERS := --extra apns --extra fcm --extra web-push
+WITH_PROVIDERS = $(subst --no-build,$(PROVIDERS),$(COMPILE))
+
 .PHONY: lock
 lock: ## Resolve the dependencies again into requirements/ (UPGRADE=1 takes newer versions)
 	"$(PYTHON)" -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(COMPILE) --output-file requirements/runtime.txt
-	$(COMPILE) --output-file requirements/production.txt \
+	$(WITH_PROVIDERS) --output-file requirements/production.txt \
 	  --constraint requirements/runtime.txt --excludes requirements/not-in-production.txt
-	$(COMPILE) --output-file requirements/dev.txt --group dev --constraint requirements/runtime.txt
+	$(WITH_PROVIDERS) --output-file requirements/dev.txt --group dev \
+	  --constraint requirements/runtime.txt --constraint requirements/production.txt
 	$(subst pip compile pyproject.toml,pip compile,$(COMPILE)) --output-file requirements/build.txt \
 	  --group build --constraint requirements/dev.txt
 
@@ -180,7 +185,7 @@ endif
 	@touch $@
 
 .venv/.dev: .venv/.build requirements/dev.txt
-	@echo "Installing requirements/dev.txt; the first time this takes a minute and downloads some 360 MB"
+	@echo "Installing requirements/dev.txt; the first time this takes a minute and downloads some 390 MB"
 	$(call install_lock,dev)
 	@touch .venv/.runtime $@
 
