@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, Protocol
+
+ErrorClass = Literal["token_dead", "credential", "payload", "transient", ""]
+"""Whose fault it was, and so what follows:
+
+- `token_dead`: the address no longer works. Only this class may touch a token.
+- `credential`: ours, or our configuration's: no push of this app will pass. Stop, and tell people.
+- `payload`: this push is wrong; the next one may be right. It will never pass.
+- `transient`: nobody's; the same push may pass later.
+"""
+
+ApnsLevel = Literal["passive", "active", "time-sensitive", "critical"]
+Urgency = Literal["very-low", "low", "normal", "high"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """How a push is shown, where a provider lets one choose. What is left out is the provider's default."""
+
+    apns_level: ApnsLevel = "active"
+    apns_relevance: float | None = None
+    """0 to 1: which of an app's pushes a summary shows first."""
+    apns_category: str = ""
+    """Which buttons the app shows with it."""
+    apns_thread: str = ""
+    """Pushes of one thread are shown as a group."""
+    apns_sound: str = "default"
+    fcm_channel: str = ""
+    """The Android notification channel."""
+    web_urgency: Urgency = "normal"
+    """RFC 8030, section 5.3."""
+
+
+PLAIN: Final = Options()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Push:
-    """One decided message to one delivery address. `push_id` is also the provider's collapse id."""
+    """One decided message to one delivery address. `push_id` also identifies it to the provider.
+
+    `collapse_id`: a later push with the same one takes its place on the device; empty: the push's own id.
+    `expires_at_ms`: after this instant it is not worth showing, wherever it waits; None: no such instant.
+    """
 
     push_id: str
     app: str
@@ -17,6 +54,22 @@ class Push:
     token: str
     title: str
     body: str
+    collapse_id: str = ""
+    expires_at_ms: int | None = None
+    background: bool = False
+    """Wakes the app and shows nothing; title and body are not sent."""
+    link: str = ""
+    """What a tap opens."""
+    image: str = ""
+    """The address of a picture."""
+    title_key: str = ""
+    """The app's own translation to show instead of `title`, with `title_args` filled in."""
+    title_args: tuple[str, ...] = ()
+    body_key: str = ""
+    body_args: tuple[str, ...] = ()
+    data: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """For the app alone."""
+    options: Options = PLAIN
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,11 +77,18 @@ class Outcome:
     """What became of a push.
 
     `rejected` only when the provider surely did not take it; when nobody can know, `unknown`.
+    `error`: the provider's word for it, or ours; no personal data. `gone_since_ms`, of a dead token: when the
+    provider last found it dead. `retry_after_s`: how long the provider wants to be left alone.
     """
 
     kind: Literal["accepted", "rejected", "unknown"]
-    error_class: str = ""
+    error_class: ErrorClass = ""
     error: str = ""
+    gone_since_ms: int | None = None
+    retry_after_s: float | None = None
+
+
+ACCEPTED: Final = Outcome("accepted")
 
 
 class PushSender(Protocol):

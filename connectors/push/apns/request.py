@@ -1,0 +1,88 @@
+"""What is sent to APNs for a push: the headers and the JSON body.
+
+Source: Apple, "Sending notification requests to APNs" and "Generating a remote notification".
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from connectors.push.port import Push
+
+BODY_BYTES_MAX: Final = 4_096
+COLLAPSE_BYTES_MAX: Final = 64
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Unsendable(Exception):  # noqa: N818 - says what it is
+    """The provider would refuse this push for what it is; the words name no person."""
+
+
+def body_of(push: Push) -> bytes:
+    """The JSON body; raises `Unsendable` when it is longer than APNs takes."""
+    own: dict[str, Any] = {**push.data, "push_id": push.push_id}
+    if push.link:
+        own["link"] = push.link
+    if push.image:
+        own["image"] = push.image
+    aps = {"content-available": 1} if push.background else _shown(push)
+    body = json.dumps({**own, "aps": aps}, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(body) > BODY_BYTES_MAX:
+        raise Unsendable(f"PayloadTooLarge: {len(body)} bytes, APNs takes {BODY_BYTES_MAX}")
+    return body
+
+
+def headers_of(push: Push, host: bytes, topic: bytes, authorization: bytes) -> Headers:
+    """The request's headers; raises `Unsendable` when one would not do."""
+    collapse = (push.collapse_id or push.push_id).encode()
+    if len(collapse) > COLLAPSE_BYTES_MAX:
+        raise Unsendable(f"BadCollapseId: {len(collapse)} bytes, APNs takes {COLLAPSE_BYTES_MAX}")
+    if not push.token.isalnum() or not push.token.isascii():
+        raise Unsendable("BadDeviceToken: not a word of letters and digits")
+    headers = [
+        (b":method", b"POST"),
+        (b":scheme", b"https"),
+        (b":authority", host),
+        (b":path", b"/3/device/" + push.token.encode()),
+        (b"authorization", authorization),
+        (b"apns-topic", topic),
+        (b"apns-push-type", b"background" if push.background else b"alert"),
+        (b"apns-priority", b"5" if push.background or push.options.apns_level == "passive" else b"10"),
+        (b"apns-id", push.push_id.encode()),
+        (b"apns-collapse-id", collapse),
+    ]
+    if push.expires_at_ms is not None:
+        headers.append((b"apns-expiration", str(push.expires_at_ms // 1_000).encode()))
+    return headers
+
+
+def _shown(push: Push) -> dict[str, Any]:
+    options = push.options
+    alert: dict[str, Any] = {}
+    for word, text, key, args in (
+        ("title", push.title, push.title_key, push.title_args),
+        ("body", push.body, push.body_key, push.body_args),
+    ):
+        if key:
+            prefix = "title-loc" if word == "title" else "loc"
+            alert[f"{prefix}-key"] = key
+            if args:
+                alert[f"{prefix}-args"] = list(args)
+        elif text:
+            alert[word] = text
+    aps: dict[str, Any] = {"alert": alert}
+    if options.apns_sound:
+        aps["sound"] = options.apns_sound
+    if options.apns_category:
+        aps["category"] = options.apns_category
+    if options.apns_thread:
+        aps["thread-id"] = options.apns_thread
+    if options.apns_level != "active":
+        aps["interruption-level"] = options.apns_level
+    if options.apns_relevance is not None:
+        aps["relevance-score"] = options.apns_relevance
+    if push.image:
+        aps["mutable-content"] = 1
+    return aps

@@ -1,0 +1,26 @@
+"""Fixtures: third-party stand-ins of push providers, shared by the tests of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.providers.apns_mock import ApnsMock, Unavailable
+
+
+@pytest.fixture(scope="session")
+def apns_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApnsMock]:
+    """Pushy's mock server, once for the session."""
+    try:
+        with ApnsMock(tmp_path_factory.mktemp("apns")) as mock:
+            yield mock
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def apns(apns_process: ApnsMock) -> ApnsMock:
+    """The mock as if it had just been started."""
+    apns_process.tell("reset")
+    return apns_process
