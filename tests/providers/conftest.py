@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.providers.apns_mock import ApnsMock, Unavailable
+from tests.support.providers.web_push_mock import WebPushMock
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +25,13 @@ def apns(apns_process: ApnsMock) -> ApnsMock:
     """The mock as if it had just been started."""
     apns_process.tell("reset")
     return apns_process
+
+
+@pytest.fixture(scope="session")
+def web_push(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebPushMock]:
+    """The push service of web-push-testing, once for the session."""
+    try:
+        with WebPushMock(tmp_path_factory.mktemp("web-push")) as mock:
+            yield mock
+    except Unavailable as error:
+        pytest.skip(str(error))

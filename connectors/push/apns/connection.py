@@ -33,6 +33,7 @@ from h2.exceptions import NoAvailableStreamIDError, ProtocolError
 
 from connectors.push.apns.answers import Answer
 from connectors.push.apns.request import Headers
+from connectors.push.failures import Lost, NotTaken
 
 LOOK_S: Final = 0.1
 """How often requests are looked at for having waited too long."""
@@ -40,14 +41,6 @@ BODY_BYTES_MAX: Final = 16_384
 """Of an answer's body; Apple's have a few dozen bytes."""
 WAITING_MAX: Final = 1_000
 """Requests in flight at most, whatever the peer allows: Apple allows as many."""
-
-
-class NotTaken(Exception):  # noqa: N818 - says what happened
-    """The request was surely not processed: it may go again at once, on another connection."""
-
-
-class Lost(Exception):  # noqa: N818
-    """The request was written and has no answer: nobody knows whether the push was taken."""
 
 
 class Draining(H2ConnectionStateMachine):

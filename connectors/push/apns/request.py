@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from connectors.push.failures import Unsendable
 from connectors.push.port import Push
 
 BODY_BYTES_MAX: Final = 4_096
 COLLAPSE_BYTES_MAX: Final = 64
 
 Headers = list[tuple[bytes, bytes]]
-
-
-class Unsendable(Exception):  # noqa: N818 - says what it is
-    """The provider would refuse this push for what it is; the words name no person."""
 
 
 def body_of(push: Push) -> bytes:

@@ -17,8 +17,9 @@ from aioapns.connection import JWTAuthorizationHeaderProvider
 
 from connectors.errors import Misconfigured
 from connectors.push.apns.answers import OK, outcome_of
-from connectors.push.apns.connection import ApnsConnection, Lost, NotTaken
-from connectors.push.apns.request import Unsendable, body_of, headers_of
+from connectors.push.apns.connection import ApnsConnection
+from connectors.push.apns.request import body_of, headers_of
+from connectors.push.failures import Lost, NotTaken, Unsendable
 from connectors.push.port import Outcome, Push
 
 PRODUCTION: Final = ("api.push.apple.com", 443)

@@ -1,0 +1,75 @@
+"""Hands the pushes of one app to FCM, many at a time over kept connections.
+
+Delivery guarantee: at most once each. Nothing goes again from here: what was surely not taken comes back as
+`transient`, and what nobody knows as `unknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from connectors.push.failures import Lost, NotTaken, Unsendable
+from connectors.push.fcm import access
+from connectors.push.fcm.answers import OK, outcome_of
+from connectors.push.fcm.message import body_of
+from connectors.push.http_call import HttpCaller
+from connectors.push.port import Outcome, Push
+
+SERVER: Final = "https://fcm.googleapis.com"
+UNAUTHENTICATED: Final = 401
+
+
+class FcmSender:
+    """Sends for one Firebase project. `timeout_s`: for one push, the connection included."""
+
+    def __init__(
+        self,
+        account: dict[str, Any],
+        wall_ms: Callable[[], int],
+        *,
+        server: str = SERVER,
+        timeout_s: float = 5.0,
+    ) -> None:
+        """`account`: the JSON of the service account's key file."""
+        self._token = access.AccessToken(account)
+        self._url = f"{server}/v1/projects/{account.get('project_id')}/messages:send"
+        self._wall_ms = wall_ms
+        self._timeout_s = timeout_s
+        self._http: HttpCaller | None = None
+        self._proven = False
+
+    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+        """See `PushSender.send`."""
+        if self._http is None:
+            self._http = HttpCaller(self._timeout_s)
+        try:
+            authorization = await self._token.header()
+        except access.Refused as error:
+            return [Outcome("rejected", "credential", f"no access token: {error}")] * len(pushes)
+        except access.Unreachable as error:
+            return [Outcome("rejected", "transient", f"no access token: {error}")] * len(pushes)
+        headers = {"Authorization": authorization, "Content-Type": "application/json"}
+        return list(await asyncio.gather(*(self._send(push, headers, self._http) for push in pushes)))
+
+    async def close(self) -> None:
+        """End all connections."""
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def _send(self, push: Push, headers: dict[str, str], http: HttpCaller) -> Outcome:
+        try:
+            reply = await http.post(self._url, body_of(push, self._wall_ms()), headers)
+        except Unsendable as error:
+            return Outcome("rejected", "payload", str(error))
+        except NotTaken as error:
+            return Outcome("rejected", "transient", str(error))
+        except Lost as error:
+            return Outcome("unknown", error=str(error))
+        if reply.status == OK:
+            self._proven = True
+        elif reply.status == UNAUTHENTICATED:
+            self._token.forget()
+        return outcome_of(reply, proven=self._proven)

@@ -1,0 +1,88 @@
+"""One POST over HTTP/1.1 that is never repeated; a failure says whether the request may have been taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final, Self
+
+import aiohttp
+
+from connectors.push.failures import Lost, NotTaken
+
+BODY_BYTES_MAX: Final = 65_536
+"""Of an answer."""
+CONNECT_S: Final = 10.0
+CONNECTIONS_MAX: Final = 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer. `retry_after_s`: for how long the other side wants to be left alone."""
+
+    status: int
+    body: bytes
+    retry_after_s: float | None
+
+
+class HttpCaller:
+    """Keeps connections open between calls. Made in a running loop; close it there.
+
+    `timeout_s`: for a whole call. Follows no redirects and no proxy of the environment: an address that
+    somebody registered must not lead anywhere else.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+            timeout=aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_S, timeout_s / 2)),
+            auto_decompress=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._session.close()
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Send the request once; raises `NotTaken` or `Lost`."""
+        try:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                # An answer that breaks off in its body has told its status all the same.
+                told = await _read(response)
+                return Reply(response.status, told, _seconds(response.headers.get("Retry-After")))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotTaken(f"unreachable: {type(error).__name__}") from error
+        except TimeoutError as error:
+            raise Lost("timeout") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Lost(f"connection_lost: {type(error).__name__}") from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    try:
+        return await response.content.read(BODY_BYTES_MAX)
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return b""
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Seconds or a date (RFC 9110, 10.2.3)."""
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (at - dt.datetime.now(dt.UTC)).total_seconds())

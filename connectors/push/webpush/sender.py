@@ -1,0 +1,135 @@
+"""Hands the pushes of one app to the push services of browsers.
+
+Delivery guarantee: at most once each. Nothing goes again from here: what was surely not taken comes back as
+`transient`, and what nobody knows as `unknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from pywebpush import WebPusher
+
+from connectors.push.failures import Lost, NotTaken, Unsendable
+from connectors.push.http_call import HttpCaller, Reply
+from connectors.push.port import ACCEPTED, ErrorClass, Outcome, Push
+from connectors.push.webpush.subscription import SERVICES, Subscription
+from connectors.push.webpush.vapid import Signer
+
+PLAIN_BYTES_MAX: Final = 3_993
+"""RFC 8291, section 4: what fits into 4,096 bytes once it is encrypted."""
+TTL_S: Final = 28 * 86_400
+"""For a push without an end of its own."""
+TAKEN: Final = frozenset({200, 201, 202, 204})
+GONE: Final = frozenset({404, 410})
+"""RFC 8030, section 7.3: the subscription has expired or was withdrawn."""
+CREDENTIAL: Final = frozenset({401, 403})
+TOO_MANY, SERVER_ERROR = 429, 500
+
+
+class WebPushSender:
+    """Sends for one application server key. `timeout_s`: for one push, the connection included."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        wall_ms: Callable[[], int],
+        *,
+        services: tuple[str, ...] = SERVICES,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self._signer = signer
+        self._wall_ms = wall_ms
+        self._services = services
+        self._timeout_s = timeout_s
+        self._http: HttpCaller | None = None
+
+    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+        """See `PushSender.send`."""
+        if self._http is None:
+            self._http = HttpCaller(self._timeout_s)
+        return list(await asyncio.gather(*(self._send(push, self._http) for push in pushes)))
+
+    async def close(self) -> None:
+        """End all connections."""
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def _send(self, push: Push, http: HttpCaller) -> Outcome:
+        try:
+            to = Subscription.read(push.token, self._services)
+            reply = await http.post(to.endpoint, encrypted(push, to), self._headers(push, to))
+        except Unsendable as error:
+            return Outcome("rejected", "payload", str(error))
+        except NotTaken as error:
+            return Outcome("rejected", "transient", str(error))
+        except Lost as error:
+            return Outcome("unknown", error=str(error))
+        return outcome_of(reply)
+
+    def _headers(self, push: Push, to: Subscription) -> dict[str, str]:
+        left_s = TTL_S
+        if push.expires_at_ms is not None:
+            left_s = min(TTL_S, max(0, (push.expires_at_ms - self._wall_ms()) // 1_000))
+        return {
+            "Authorization": self._signer.header(to.origin),
+            "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream",
+            "TTL": str(left_s),
+            "Urgency": push.options.web_urgency,
+            "Topic": topic(push.collapse_id or push.push_id),
+        }
+
+
+def topic(collapse_id: str) -> str:
+    """A topic: 32 characters of base64url at most (RFC 8030, section 5.4), whatever the collapse id is."""
+    return base64.urlsafe_b64encode(hashlib.sha256(collapse_id.encode()).digest()[:24]).decode()
+
+
+def shown(push: Push) -> bytes:
+    """What the service worker gets; raises `Unsendable` when it is too long."""
+    said: dict[str, Any] = {"push_id": push.push_id, "data": dict(push.data)}
+    if not push.background:
+        options = {"title": push.title, "body": push.body, "link": push.link, "image": push.image}
+        said |= {name: text for name, text in options.items() if text}
+        said["tag"] = push.collapse_id or push.push_id
+    plain = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(plain) > PLAIN_BYTES_MAX:
+        raise Unsendable(f"PayloadTooLarge: {len(plain)} bytes, Web Push takes {PLAIN_BYTES_MAX}")
+    return plain
+
+
+def encrypted(push: Push, to: Subscription) -> bytes:
+    """The body that only the subscriber can read; raises `Unsendable`."""
+    keys = {"p256dh": to.keys.p256dh, "auth": to.keys.auth}
+    plain = shown(push)
+    try:
+        body: bytes = WebPusher({"endpoint": to.endpoint, "keys": keys}).encode(plain)["body"]
+    except ValueError:
+        raise Unsendable("BadSubscription: its key is no point on the curve") from None
+    return body
+
+
+def outcome_of(reply: Reply) -> Outcome:
+    """What an answer means. Push services say little more than a status."""
+    if reply.status in TAKEN:
+        return ACCEPTED
+    return Outcome(
+        "rejected", _class_of(reply.status), f"status {reply.status}", retry_after_s=reply.retry_after_s
+    )
+
+
+def _class_of(status: int) -> ErrorClass:
+    if status in GONE:
+        return "token_dead"
+    if status in CREDENTIAL:
+        return "credential"
+    if status == TOO_MANY or status >= SERVER_ERROR:
+        return "transient"
+    return "payload"

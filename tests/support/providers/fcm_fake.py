@@ -1,0 +1,142 @@
+"""A stand-in of FCM's v1 API and of Google's token server, as documented; there is no third-party one.
+
+Runs in the test's own loop. Refuses what FCM refuses: a wrong access token, a message without a target, an
+unknown field; and whatever a test asks it to refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from typing import Any, Final, Self
+
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+PROJECT: Final = "shop-1"
+KNOWN: Final = {"token", "data", "notification", "android", "apns", "webpush", "fcm_options"}
+FCM_ERROR: Final = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+BAD_REQUEST: Final = "type.googleapis.com/google.rpc.BadRequest"
+
+STATUS: Final = {
+    "UNREGISTERED": (404, "NOT_FOUND"),
+    "INVALID_ARGUMENT": (400, "INVALID_ARGUMENT"),
+    "SENDER_ID_MISMATCH": (403, "PERMISSION_DENIED"),
+    "QUOTA_EXCEEDED": (429, "RESOURCE_EXHAUSTED"),
+    "UNAVAILABLE": (503, "UNAVAILABLE"),
+    "INTERNAL": (500, "INTERNAL"),
+    "THIRD_PARTY_AUTH_ERROR": (401, "UNAUTHENTICATED"),
+}
+"""HTTP status and general code, by FCM's error code."""
+
+
+def refusal(code: str, field: str = "") -> dict[str, Any]:
+    """The body of a refusal, as FCM's documentation shows it."""
+    status, general = STATUS[code]
+    details: list[dict[str, Any]] = [{"@type": FCM_ERROR, "errorCode": code}]
+    if field:
+        details.append({"@type": BAD_REQUEST, "fieldViolations": [{"field": field, "description": "wrong"}]})
+    return {"error": {"code": status, "message": "refused", "status": general, "details": details}}
+
+
+class FcmFake:
+    """The running stand-in; an async context manager.
+
+    `refusals`: for the next requests, one each: (FCM's code, Retry-After or "", field or "").
+    """
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.accepted: list[dict[str, Any]] = []
+        self.requests = 0
+        self.tokens = 0
+        self.token_lasts_s = 3_600
+        self.token_status = 200
+        self.dead: dict[str, str] = {}
+        """Registration token -> the code that it is refused with."""
+        self.refusals: deque[tuple[str, str, str]] = deque()
+        self.delay_s = 0.0
+        self._issued = ""
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post("/token", self._token)
+        app.router.add_post(f"/v1/projects/{PROJECT}/messages:send", self._send)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    @property
+    def server(self) -> str:
+        """The address that takes FCM's place."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def account(self, port: int = 0) -> dict[str, Any]:
+        """A service account's key file; its token server is this one."""
+        return {
+            "type": "service_account",
+            "project_id": PROJECT,
+            "private_key_id": "key-1",
+            "private_key": PRIVATE_KEY,
+            "client_email": "optin@shop-1.iam.gserviceaccount.com",
+            "token_uri": f"http://127.0.0.1:{port or self.port}/token",
+        }
+
+    def revoke(self) -> None:
+        """No access token issued so far is good any more."""
+        self._issued = "revoked"
+
+    async def _token(self, request: web.Request) -> web.Response:
+        await request.read()
+        if self.token_status != 200:
+            told = {"error": "invalid_grant" if self.token_status == 400 else "unavailable"}
+            return web.json_response(told, status=self.token_status)
+        self.tokens += 1
+        self._issued = f"access-{self.tokens}"
+        return web.json_response(
+            {"access_token": self._issued, "expires_in": self.token_lasts_s, "token_type": "Bearer"}
+        )
+
+    async def _send(self, request: web.Request) -> web.Response:
+        self.requests += 1
+        body = json.loads(await request.read())
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        if request.headers.get("Authorization") != f"Bearer {self._issued}":
+            told = {"error": {"code": 401, "message": "no", "status": "UNAUTHENTICATED"}}
+            return web.json_response(told, status=401)
+        message = body.get("message", {})
+        if not message.get("token") or set(message) - KNOWN:
+            return self._refused("INVALID_ARGUMENT", "", "message")
+        if self.refusals:
+            return self._refused(*self.refusals.popleft())
+        if message["token"] in self.dead:
+            return self._refused(self.dead[message["token"]], "", "message.token")
+        self.accepted.append(message)
+        name = f"projects/{PROJECT}/messages/{len(self.accepted)}"
+        return web.json_response({"name": name})
+
+    def _refused(self, code: str, retry_after: str, field: str) -> web.Response:
+        headers = {"Retry-After": retry_after} if retry_after else {}
+        told = refusal(code, field if code == "INVALID_ARGUMENT" else "")
+        return web.json_response(told, status=STATUS[code][0], headers=headers)
+
+
+def _private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+PRIVATE_KEY: Final = _private_key()
