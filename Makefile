@@ -106,6 +106,10 @@ crash-points: setup-dev ## Kill a worker at every place where it can stand still
 bench: setup-dev ## Measure us beside stock Faust and a plain loop (ARGS="consent raw_c" picks some)
 	.venv/bin/optin bench $(ARGS)
 
+.PHONY: bench-push
+bench-push: setup-dev ## Measure what a push costs beside the stock client (ARGS=--profile shows where it goes)
+	.venv/bin/python -m tests.providers.cost $(ARGS)
+
 .PHONY: flame
 flame: setup-dev ## Draw where the consent role's time goes: docs/flame-consent.svg
 	mkdir -p build
