@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     group_chunks: int = Field(4, ge=1, le=64, description="chunks that share a transaction under load")
     merge_records: int = Field(2_000, ge=1, description="records and dues of one event-clock transaction")
     bad_share_max: float = Field(0.5, ge=0, le=1, description="more refused records than this stop journeys")
+    push_credentials: Path | None = Field(
+        None, description="file of the providers' credentials; unset: pushes go to a file on this machine"
+    )
     lease_s: float = Field(10.0, gt=0, description="longest time from the read barrier to the provider")
     clock_skew_s: float = Field(2.0, ge=0, description="how far clocks of two workers may differ")
     barrier_timeout_s: float = Field(10.0, gt=0, description="longest wait for consent to be folded")

@@ -13,6 +13,8 @@ from connectors.errors import Misconfigured
 from connectors.kafka.append import Appender
 from connectors.kafka.topics import partition_count
 from connectors.push.console import ConsoleSender
+from connectors.push.port import PushSender
+from connectors.push.routes import Routes
 from connectors.rules.cel import CelRules
 from connectors.rules.liquid import LiquidTexts
 from connectors.time_zones import zone_table
@@ -213,14 +215,19 @@ def delivery(settings: Settings, telemetry: Telemetry) -> Any:
             telemetry.meters.add(measured.BARRIER_TIMEOUTS)
         return folded
 
+    sender: PushSender = ConsoleSender(settings.pushes_file)
+    if settings.push_credentials is not None and not by_events:  # a replay must not reach a person
+        sender = Routes(settings.push_credentials, sender, wall_ms)
+    appender = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER)
     handler = PushSenderHandler(
-        ConsoleSender(settings.pushes_file),
+        sender,
         archive,
         reach_of,
         barrier,
         Lease(settings.lease_s, settings.clock_skew_s),
         wall_ms,
         leaving=lambda: bool(app.rebalancing),
+        append_all=None if by_events else appender.append_all,
         by_events=by_events,
         meters=telemetry.meters,
     )

@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, TypeGuard
 
 from connectors import codec
+from connectors.kafka.append import Addressed
 from connectors.push.port import Outcome, Push, PushSender
 from ledger import facts as f
-from ledger.consent import installation_key
+from ledger.consent import installation_key, token_id
 from ledger.definitions import UnknownDefinition
 from ledger.ids import derived, push_id
 from ledger.policy import Policy
@@ -32,7 +33,7 @@ from processors.lane.lane import Lane
 from processors.lane.transaction import Transaction
 from processors.telemetry import catalogue as c
 from processors.telemetry.meters import FORGETFUL, Meters
-from processors.topic_names import DECISIONS, DELIVERIES
+from processors.topic_names import DECISIONS, DELIVERIES, TOKENS
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ ATTEMPTS_MAX: Final = 3
 Barrier = Callable[[int, int, int], Awaitable[bool]]
 """`barrier(partition, permissions_next, tokens_next)`: wait until consent is folded as far as it reaches
 now, and both topics as far as the decisions cite them; False if that takes too long."""
+
+AppendAll = Callable[[Sequence[Addressed]], Awaitable[None]]
+"""Append outside the transaction; acknowledged when it returns. Raises `Transient`."""
 
 ReachOf = Callable[[bytes, Transaction], Reach | None]
 """The subject's folded consent, as the barrier left it."""
@@ -90,11 +94,13 @@ class PushSenderHandler:
         wall_ms: Callable[[], int],
         *,
         leaving: Callable[[], bool] = lambda: False,
+        append_all: AppendAll | None = None,
         by_events: bool = False,
         meters: Meters = FORGETFUL,
     ) -> None:
         """`leaving()`: the group rebalances, so consent is folded no further until it is over.
 
+        `append_all`: where dead tokens are told of; None: nowhere (a bounded run, whose inputs are complete).
         `by_events`: outcomes are dated by their attempt, not by when they came in.
         """
         self._sender = sender
@@ -104,6 +110,7 @@ class PushSenderHandler:
         self._lease = lease
         self._wall_ms = wall_ms
         self._leaving = leaving
+        self._append_all = append_all
         self._by_events = by_events
         self._meters = meters
         self._lease_started: dict[int, float] = {}
@@ -177,7 +184,15 @@ class PushSenderHandler:
         ends = self._wall_ms() + int((self._lease.lease_s + self._lease.skew_s) * 1000)
         row = Attempt(name, decision.subject, decision.app, decision.decision_id, installation, attempt, ends)
         transaction.put(attempt_key(name), row)
-        push = Push(name, decision.app, provider, token, decision.title or "", decision.body or "")
+        push = Push(
+            name,
+            decision.app,
+            provider,
+            token,
+            decision.title or "",
+            decision.body or "",
+            expires_at_ms=decision.send_before,
+        )
         transaction.effect(Ready(decision, installation, push, attempt, transaction.now))
 
     async def after(self, partition: int, effects: list[Ready]) -> list[tuple[Ready, Outcome | None]]:
@@ -222,6 +237,8 @@ class PushSenderHandler:
                 provider=ready.push.provider,
             )
         elif outcome.kind == "rejected":
+            if outcome.error_class == "token_dead":
+                transaction.announce(_dead_token(ready, outcome))
             fact = f.PushRejected(
                 **_envelope("rejected", name, decision, installation, at),
                 provider=ready.push.provider,
@@ -235,6 +252,17 @@ class PushSenderHandler:
         transaction.emit(DELIVERIES, decision.subject.encode(), codec.encode(fact))
         transaction.put(attempt_key(name), None)
         tell_outcome("withheld_late" if outcome is None else outcome.kind, transaction, self._meters)
+
+    async def announce(self, partition: int, dead: Sequence[f.TokenInvalidated]) -> None:
+        """Tell tokens of those that died, acknowledged before their outcomes are. Raises `Transient`.
+
+        Outside the transaction, which would hold back the readers of tokens; repeated after a crash, by the
+        same event ids. The fold knows whether a token is newer than its death.
+        """
+        if self._append_all is not None:
+            await self._append_all(
+                [Addressed(TOKENS, partition, one.subject.encode(), codec.encode(one)) for one in dead]
+            )
 
     def fire(self, key: bytes, row: Any, transaction: Transaction) -> None:
         """The lease of an attempt without outcome has ended: it is unknown, and stays so."""
@@ -261,7 +289,11 @@ def push_sender(app: Any, lane: Lane, handler: PushSenderHandler) -> None:
     """Register the agent on `app`; decisions are folded, and pushes handed over, by `lane`."""
     lane.handle(DECISIONS, handler)
     lane.hooks = Hooks(
-        fire=handler.fire, before=handler.before, after=handler.after, conclude=handler.conclude
+        fire=handler.fire,
+        before=handler.before,
+        announce=handler.announce,
+        after=handler.after,
+        conclude=handler.conclude,
     )
 
     @app.agent(raw_topic(app, DECISIONS), name="push_sender")  # type: ignore[untyped-decorator]
@@ -272,6 +304,22 @@ def push_sender(app: Any, lane: Lane, handler: PushSenderHandler) -> None:
 
 def _is_send(fact: f.SubjectFact) -> TypeGuard[f.PushDecided]:
     return isinstance(fact, f.PushDecided) and fact.verdict == "send"
+
+
+def _dead_token(ready: Ready, outcome: Outcome) -> f.TokenInvalidated:
+    """Dead since the provider's own time, if it told one; else since we attempted."""
+    decision, push = ready.decision, ready.push
+    since = outcome.gone_since_ms if outcome.gone_since_ms is not None else ready.at
+    return f.TokenInvalidated(
+        event_id=derived("token_dead", push.push_id),
+        app=decision.app,
+        occurred_at=min(since, ready.at),
+        source="processor:push_sender",
+        subject=decision.subject,
+        installation=ready.installation,
+        token_id=token_id(push.provider, push.token),
+        reason=outcome.error,
+    )
 
 
 def _envelope(kind: str, push: str, decision: f.PushDecided, installation: str, now: int) -> dict[str, Any]:

@@ -258,6 +258,9 @@ POINTS: Final[dict[str, Place]] = {
     "push_sender.after.send": Place(
         "processors.agents.push_sender", "PushSenderHandler.after", "self._sender.send"
     ),
+    "push_sender.announce.append_all": Place(
+        "processors.agents.push_sender", "PushSenderHandler.announce", "self._append_all"
+    ),
     "push_sender.send.events": Place(
         "processors.agents.push_sender", "push_sender.send", "async for chunks.noack().events"
     ),

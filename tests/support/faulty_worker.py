@@ -17,6 +17,7 @@ import importlib.machinery
 import os
 import signal
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from tests.support.crash_points import POINTS
 
 FAULT_ENV: Final = "OPTIN_FAULT"
 HITS_ENV: Final = "OPTIN_FAULT_HITS"
+DEAD_TOKENS_ENV: Final = "OPTIN_TEST_DEAD_TOKENS"
+"""Where it is set, the console finds one of three tokens dead."""
 SIDES: Final = ("before", "after")
 SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 MARKER: Final = "__crash_point__"
@@ -179,6 +182,23 @@ def install_from_environment() -> None:
     install(read_faults(os.environ.get(FAULT_ENV, "")), os.environ.get(HITS_ENV))
 
 
+def find_tokens_dead() -> None:
+    """Have the console refuse every third push, by its id, as a provider refuses a dead token."""
+    from connectors.push.console import ConsoleSender
+    from connectors.push.port import Outcome
+
+    honest = ConsoleSender.send
+
+    async def send(self: Any, pushes: Sequence[Any]) -> list[Outcome]:
+        dead = {push.push_id for push in pushes if zlib.crc32(push.push_id.encode()) % 3 == 0}
+        alive = [push for push in pushes if push.push_id not in dead]
+        outcomes = iter(await honest(self, alive) if alive else [])
+        refused = Outcome("rejected", "token_dead", "Unregistered")
+        return [refused if push.push_id in dead else next(outcomes) for push in pushes]
+
+    ConsoleSender.send = send  # type: ignore[method-assign]
+
+
 def run(role: str) -> None:
     """Run a worker of the role in this process; returns when it was told to stop."""
     from processors.cli import main
@@ -189,4 +209,6 @@ def run(role: str) -> None:
 
 if __name__ == "__main__":
     install_from_environment()
+    if os.environ.get(DEAD_TOKENS_ENV):
+        find_tokens_dead()
     run(sys.argv[1])

@@ -1,4 +1,4 @@
-"""npm's web-push-testing as a part: a push service that checks our signature and decrypts what we sent."""
+"""The npm package web-push-testing: a push service that checks our signature and decrypts what we sent."""
 
 from __future__ import annotations
 

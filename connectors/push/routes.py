@@ -1,0 +1,177 @@
+"""The way of each push: by its app and provider to the sender that holds their keys.
+
+Keys are read again when their files change, without a restart; a file that has become wrong is told of, and
+the keys that were good stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import ssl
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from connectors.errors import Misconfigured
+from connectors.push.credentials import (
+    Apns,
+    App,
+    Credentials,
+    Fcm,
+    State,
+    WebPush,
+    read_account,
+    read_credentials,
+    read_secret,
+    state_of,
+)
+from connectors.push.port import Outcome, Push, PushSender
+
+log = logging.getLogger(__name__)
+
+RELOAD_S: Final = 10.0
+"""How often the files are looked at."""
+CONSOLE: Final = "console"
+NOT_CONFIGURED: Final = Outcome("rejected", "credential", "not_configured")
+
+Way = tuple[str, str]
+"""(app, provider)."""
+
+
+class _Closable(PushSender, Protocol):
+    async def close(self) -> None: ...
+
+
+class Routes:
+    """A sender for all apps; what has no credentials is refused as `credential: not_configured`."""
+
+    def __init__(self, file: Path, console: PushSender, wall_ms: Callable[[], int]) -> None:
+        """Raises Misconfigured when the file, or a key that it names, can't be used."""
+        self._file = file
+        self._console = console
+        self._wall_ms = wall_ms
+        self._looked_s = -math.inf
+        self._closing: set[asyncio.Task[None]] = set()
+        self._credentials = read_credentials(file)
+        self._state: State = ()
+        self._senders: dict[Way, _Closable] = {}
+        self._take(self._credentials)
+
+    @property
+    def ways(self) -> list[Way]:
+        """All (app, provider) that have credentials."""
+        return list(self._senders)
+
+    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+        """See `PushSender.send`; different ways go side by side."""
+        self._look()
+        by_way: dict[Way, list[int]] = defaultdict(list)
+        for place, push in enumerate(pushes):
+            by_way[push.app, push.provider].append(place)
+        outcomes: list[Outcome] = [NOT_CONFIGURED] * len(pushes)
+
+        async def go(way: Way, places: list[int]) -> None:
+            sender = self._console if way[1] == CONSOLE else self._senders.get(way)
+            if sender is None:
+                return
+            for place, outcome in zip(
+                places, await _sent(sender, [pushes[place] for place in places]), strict=True
+            ):
+                outcomes[place] = outcome
+
+        await asyncio.gather(*(go(way, places) for way, places in by_way.items()))
+        return outcomes
+
+    async def close(self) -> None:
+        """End all connections."""
+        await asyncio.gather(*(sender.close() for sender in self._senders.values()), *self._closing)
+
+    def _look(self) -> None:
+        """Take new keys if the files changed."""
+        now_s = time.monotonic()
+        if now_s < self._looked_s + RELOAD_S:
+            return
+        self._looked_s = now_s
+        if state_of(self._file, self._credentials) == self._state:
+            return
+        try:
+            credentials = read_credentials(self._file)
+            old = self._senders
+            self._take(credentials)
+        except Misconfigured as error:
+            self._state = state_of(self._file, self._credentials)
+            log.warning("the changed credentials are not taken, the old ones stay: %s", error)
+            return
+        log.info("took changed credentials of %d ways", len(self._senders))
+        task = asyncio.create_task(_close_later(list(old.values()), 2 * self._credentials.timeout_s))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _take(self, credentials: Credentials) -> None:
+        state = state_of(self._file, credentials)
+        senders: dict[Way, _Closable] = {}
+        for name, app in credentials.apps.items():
+            senders |= self._senders_of(name, app, credentials.timeout_s)
+        self._credentials, self._state, self._senders = credentials, state, senders
+
+    def _senders_of(self, name: str, app: App, timeout_s: float) -> dict[Way, _Closable]:
+        found: dict[Way, _Closable] = {}
+        if app.apns is not None:
+            found[name, "apns"] = self._apns(app.apns, timeout_s)
+        if app.fcm is not None:
+            found[name, "fcm"] = self._fcm(app.fcm, timeout_s)
+        if app.web_push is not None:
+            found[name, "web_push"] = self._web_push(app.web_push, timeout_s)
+        return found
+
+    # Vendors' libraries are loaded for those who use them: a console needs none.
+
+    def _apns(self, part: Apns, timeout_s: float) -> _Closable:
+        from connectors.push.apns.sender import PRODUCTION, SANDBOX, ApnsCredential, ApnsSender
+
+        key = read_secret(self._file, part.key_file).get_secret_value()
+        server = SANDBOX if part.sandbox else PRODUCTION
+        if part.server is not None:
+            host, _, port = part.server.rpartition(":")
+            server = host, int(port)
+        trust = None
+        if part.trust is not None:
+            trust = ssl.create_default_context(cafile=str(self._file.parent / part.trust))
+        credential = ApnsCredential(key, part.key_id, part.team_id, part.topic)
+        return ApnsSender(credential, server=server, trust=trust, timeout_s=timeout_s)
+
+    def _fcm(self, part: Fcm, timeout_s: float) -> _Closable:
+        from connectors.push.fcm.sender import SERVER, FcmSender
+
+        account = read_account(self._file, part.account_file)
+        return FcmSender(account, self._wall_ms, server=part.server or SERVER, timeout_s=timeout_s)
+
+    def _web_push(self, part: WebPush, timeout_s: float) -> _Closable:
+        from connectors.push.webpush.sender import WebPushSender
+        from connectors.push.webpush.subscription import SERVICES
+        from connectors.push.webpush.vapid import Signer
+
+        key = read_secret(self._file, part.key_file).get_secret_value()
+        signer = Signer(key, part.contact, self._wall_ms)
+        services = (*SERVICES, *part.services)
+        return WebPushSender(signer, self._wall_ms, services=services, timeout_s=timeout_s)
+
+
+async def _sent(sender: PushSender, pushes: list[Push]) -> list[Outcome]:
+    """The outcomes; one way that breaks leaves the others theirs."""
+    try:
+        return await sender.send(pushes)
+    except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what arrived
+        name, provider = type(error).__name__, pushes[0].provider
+        log.warning("%d pushes to %s have no outcome: %s", len(pushes), provider, name)
+        return [Outcome("unknown", error=name)] * len(pushes)
+
+
+async def _close_later(senders: list[_Closable], after_s: float) -> None:
+    """Close senders once nobody can still be waiting for their answers."""
+    await asyncio.sleep(after_s)
+    await asyncio.gather(*(sender.close() for sender in senders))

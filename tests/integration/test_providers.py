@@ -1,0 +1,155 @@
+"""From facts on Kafka to a provider and back: what is decided arrives once, and dead tokens are told of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.kafka.publish import FactPublisher
+from ledger import facts as f
+from processors.prepare import migrate_tables, publish
+from processors.stack import Stack
+from processors.wall_clock import wall_ms
+from tests.support.given import fact
+from tests.support.load import definitions
+from tests.support.plain_reader import decode, read
+from tests.support.providers.apns_mock import KEY_ID, TEAM_ID, TOPIC, ApnsMock, Unavailable
+from tests.support.replays import wait_until
+
+GOOD, DEAD, REGISTERED_AGAIN, ANOTHER_APPS = range(20), range(20, 30), range(30, 40), range(40, 45)
+SETTLE_S = 90.0
+HOUR_MS = 3_600_000
+
+
+def token(number: int) -> str:
+    """A device token in the form that Apple gives out."""
+    return f"{number:064x}"
+
+
+def said(number: int, round_: str) -> list[f.SubjectFact]:
+    """A left cart of a person; in the first round also who they are, an hour ago."""
+
+    def about(kind: Any, what: str, at: int, **more: Any) -> f.SubjectFact:
+        app = "other" if number in ANOTHER_APPS else "shop"
+        envelope = {"subject": f"person-{number}", "event_id": f"{what}-{number}-{round_}", "app": app}
+        made: f.SubjectFact = fact(kind, at, **envelope, **more)
+        return made
+
+    now = wall_ms()
+    cart = about(f.CartUpdated, "cart", now, item=f"item-{round_}", change="added")
+    if round_ != "first":
+        return [cart]
+    then = now - HOUR_MS
+    return [
+        about(f.InstallationSeen, "seen", then, platform="ios", time_zone="Europe/Berlin"),
+        about(f.PermissionGranted, "granted", then, level="authorized"),
+        about(f.TokenRegistered, "token", then, provider="apns", token=token(number)),
+        cart,
+    ]
+
+
+async def tell(bootstrap: str, facts: list[f.SubjectFact]) -> None:
+    """Publish them."""
+    async with FactPublisher(bootstrap) as publisher:
+        await publisher.publish(facts)
+
+
+def told(bootstrap: str, topic: str) -> list[tuple[str, dict[str, Any]]]:
+    """All facts on a topic."""
+    records = asyncio.run(read(bootstrap, topic))
+    return [(one[0], dict(one[1])) for one in (decode(record.value) for record in records) if one is not None]
+
+
+def held_out(bootstrap: str) -> set[str]:
+    """People of the journey's holdout, who get nothing."""
+    decided = [one for name, one in told(bootstrap, "optin.decisions") if name == "PushDecided"]
+    return {one["subject"] for one in decided if one["verdict"] == "hold_out"}
+
+
+def ended(bootstrap: str) -> int:
+    """How many instances have ended."""
+    return sum(name == "JourneyEnded" for name, _ in told(bootstrap, "optin.decisions"))
+
+
+def outcomes(bootstrap: str) -> Counter[str]:
+    """How often each outcome is on deliveries."""
+    return Counter(name for name, _ in told(bootstrap, "optin.deliveries") if name != "PushAttempted")
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)
+def test_what_is_decided_reaches_apns_and_dead_tokens_come_back(tmp_path: Path) -> None:
+    """Dead tokens are not tried again, unless they were registered after they died."""
+    try:
+        with ApnsMock(tmp_path / "apns") as mock:
+            _journey_of_pushes(tmp_path, mock)
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
+    (tmp_path / "credentials.yaml").write_text(
+        f"apps:\n  shop:\n    apns:\n      key_file: apns/apns_key.p8\n      key_id: {KEY_ID}\n"
+        f"      team_id: {TEAM_ID}\n      topic: {TOPIC}\n      server: localhost:{mock.port}\n"
+        "      trust: apns/cert.pem\n"
+    )
+    mock.tell("dead", wall_ms(), *map(token, DEAD))
+    mock.tell("dead", wall_ms() - 2 * HOUR_MS, *map(token, REGISTERED_AGAIN))
+    rules = definitions(tmp_path / "definitions")
+    stack = Stack(
+        tmp_path,
+        roles={"journeys": 1, "delivery": 1},
+        env={
+            "OPTIN_DEFINITIONS": str(rules),
+            "OPTIN_PUSH_CREDENTIALS": str(tmp_path / "credentials.yaml"),
+        },
+        prepare=[migrate_tables, publish(rules)],
+    )
+    everybody = [*GOOD, *DEAD, *REGISTERED_AGAIN, *ANOTHER_APPS]
+    with stack:
+        where = stack.kafka_bootstrap
+        stack.start_roles()
+        asyncio.run(tell(where, [one for number in everybody for one in said(number, "first")]))
+        assert wait_until(lambda: ended(where) == len(everybody), SETTLE_S), ended(where)
+        out = held_out(where)
+        good, dead, again, others = (
+            [number for number in some if f"person-{number}" not in out]
+            for some in (GOOD, DEAD, REGISTERED_AGAIN, ANOTHER_APPS)
+        )
+        first = {"PushAccepted": len(good), "PushRejected": len(dead) + len(again) + len(others)}
+        assert wait_until(lambda: outcomes(where) == first, SETTLE_S), outcomes(where)
+        refused = Counter(
+            (one["error_class"], one["error"])
+            for name, one in told(where, "optin.deliveries")
+            if name == "PushRejected"
+        )
+        assert refused == {
+            ("token_dead", "Unregistered"): len(dead) + len(again),
+            ("credential", "not_configured"): len(others),
+        }
+        invalid = [one for name, one in told(where, "optin.tokens") if name == "TokenInvalidated"]
+        assert {one["subject"] for one in invalid} == {f"person-{number}" for number in (*dead, *again)}
+
+        # The second cart: those whose token died are not tried, those who registered it since then are.
+        before = mock.counts()
+        asyncio.run(tell(where, [one for number in everybody for one in said(number, "second")]))
+        total = sum(first.values()) + len(good) + len(again) + len(others)
+        assert wait_until(lambda: ended(where) == 2 * len(everybody), SETTLE_S), ended(where)
+        assert wait_until(lambda: outcomes(where).total() == total, SETTLE_S), outcomes(where)
+        after = mock.counts()
+        assert after["accepted"] - before["accepted"] == len(good)
+        assert after["UNREGISTERED"] - before["UNREGISTERED"] == len(again)
+        withheld = [
+            one["subject"]
+            for name, one in told(where, "optin.decisions")
+            if name == "PushDecided" and one["verdict"] == "withhold"
+        ]
+        assert set(withheld) == {f"person-{number}" for number in dead}
+
+    ids = Counter(push for push, _, _ in mock.accepted())
+    assert set(ids.values()) == {1}
+    assert len(ids) == 2 * len(good)

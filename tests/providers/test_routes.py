@@ -1,0 +1,121 @@
+"""Credentials as files: each push goes by its app's own keys, which may be replaced while we run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from connectors.errors import Misconfigured
+from connectors.push import routes
+from connectors.push.port import ACCEPTED, Outcome, Push
+from connectors.push.routes import Routes
+from processors.wall_clock import wall_ms
+from tests.providers.test_fcm import push
+from tests.support.providers.apns_mock import write_keys
+from tests.support.providers.fcm_fake import FcmFake
+
+
+class Console:
+    """Accepts everything."""
+
+    def __init__(self) -> None:
+        self.got: list[Push] = []
+
+    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+        """Accept."""
+        self.got += pushes
+        return [ACCEPTED] * len(pushes)
+
+
+def credentials(folder: Path, fake: FcmFake, *apps: str) -> Path:
+    """A file with FCM's credentials of some apps."""
+    (folder / "account.json").write_text(json.dumps(fake.account()))
+    file = folder / "credentials.yaml"
+    parts = [f"  {app}: {{fcm: {{account_file: account.json, server: '{fake.server}'}}}}" for app in apps]
+    file.write_text("apps:\n" + "\n".join(parts) + "\n")
+    return file
+
+
+def to(app: str, provider: str = "fcm") -> Push:
+    """A push of an app by a provider."""
+    made = push()
+    return Push(made.push_id, app, provider, made.token, made.title, made.body)
+
+
+def test_each_push_goes_its_way(tmp_path: Path) -> None:
+    """In one set: a configured app, the console, and one that nobody gave keys for."""
+    console = Console()
+
+    async def outcomes() -> list[Outcome]:
+        async with FcmFake() as fake:
+            made = Routes(credentials(tmp_path, fake, "shop"), console, wall_ms)
+            try:
+                return await made.send([to("other"), to("shop"), to("any", "console"), to("shop", "apns")])
+            finally:
+                await made.close()
+
+    other, shop, any_app, without_keys = asyncio.run(outcomes())
+
+    assert (shop, any_app) == (ACCEPTED, ACCEPTED)
+    assert other == without_keys == Outcome("rejected", "credential", "not_configured")
+    assert [one.app for one in console.got] == ["any"]
+
+
+def test_changed_keys_are_taken_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a file that has become wrong changes nothing."""
+    monkeypatch.setattr(routes, "RELOAD_S", 0.0)
+
+    async def kinds() -> list[str]:
+        async with FcmFake() as fake:
+            file = credentials(tmp_path, fake, "shop")
+            made = Routes(file, Console(), wall_ms)
+            found: list[str] = []
+            try:
+                found.append((await made.send([to("second")]))[0].kind)
+                credentials(tmp_path, fake, "shop", "second")
+                found.append((await made.send([to("second")]))[0].kind)
+                file.write_text("apps: {shop: {fcm: {}}}")
+                found.append((await made.send([to("second")]))[0].kind)
+                monkeypatch.setattr(routes, "_close_later", None)
+                return found
+            finally:
+                for task in made._closing:
+                    task.cancel()
+                await asyncio.gather(*made._closing, return_exceptions=True)
+                await made.close()
+
+    assert asyncio.run(kinds()) == ["rejected", "accepted", "accepted"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("apps: {}", "apps: Dictionary should have at least 1 item"),
+        ("apps: {shop: {apns: {key_file: k.p8}}}", r"apps.shop.apns.key_id: Field required"),
+        ("apps: {shop: {gcm: {}}}", r"apps.shop.gcm: Extra inputs are not permitted"),
+        ("apps: [", "is no YAML"),
+        ("apps: {shop: {fcm: {account_file: gone.json}}}", "gone.json can't be read: No such file"),
+        ("apps: {shop: {fcm: {account_file: apns_key.p8}}}", "is not the JSON key file"),
+        (
+            "apps: {shop: {web_push: {key_file: cert.pem, contact: 'mailto:a@shop.example'}}}",
+            "private key of Web Push can't be read",
+        ),
+        (
+            "apps: {shop: {apns: {key_file: cert.pem, key_id: K, team_id: T, topic: t}}}",
+            r"the APNs key K can't sign",
+        ),
+    ],
+)
+def test_wrong_credentials_are_named_before_anything_is_sent(tmp_path: Path, text: str, words: str) -> None:
+    """By file, field and what to do; a key's own text is not among the words."""
+    write_keys(tmp_path)
+    file = tmp_path / "credentials.yaml"
+    file.write_text(text)
+
+    with pytest.raises(Misconfigured, match=words) as caught:
+        Routes(file, Console(), wall_ms)
+    assert "PRIVATE KEY" not in str(caught.value)
