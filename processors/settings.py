@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     push_credentials: Path | None = Field(
         None, description="file of the providers' credentials; unset: pushes go to a file on this machine"
     )
+    retry_s: float = Field(
+        10.0, gt=0, le=900, description="first wait until a push that no provider took is tried again"
+    )
     lease_s: float = Field(10.0, gt=0, description="longest time from the read barrier to the provider")
     clock_skew_s: float = Field(2.0, ge=0, description="how far clocks of two workers may differ")
     barrier_timeout_s: float = Field(10.0, gt=0, description="longest wait for consent to be folded")

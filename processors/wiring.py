@@ -228,6 +228,7 @@ def delivery(settings: Settings, telemetry: Telemetry) -> Any:
         wall_ms,
         leaving=lambda: bool(app.rebalancing),
         append_all=None if by_events else appender.append_all,
+        retry_ms=int(settings.retry_s * 1_000),
         by_events=by_events,
         meters=telemetry.meters,
     )

@@ -14,16 +14,30 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, TypeGuard
 
+import msgspec
+
 from connectors import codec
 from connectors.kafka.append import Addressed
 from connectors.push.port import Outcome, Push, PushSender
 from ledger import facts as f
-from ledger.consent import installation_key, token_id
+from ledger import retry
+from ledger.consent import installation_key
 from ledger.definitions import UnknownDefinition
-from ledger.ids import derived, push_id
+from ledger.ids import push_id
 from ledger.policy import Policy
 from ledger.reach import NOBODY, Reach, address, late_refusal
 from processors.agents import intake
+from processors.agents.delivery_facts import (
+    FRESH,
+    Due,
+    Past,
+    Ready,
+    attempted,
+    dead_token,
+    never_known,
+    outcome_fact,
+    withheld_late,
+)
 from processors.agents.intake import Accepted, Refused
 from processors.agents.reach_rows import Attempt, attempt_key
 from processors.agents.tally import tell_outcome, tell_refused
@@ -39,6 +53,14 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS_MAX: Final = 3
 """How often a push that was never handed over may be attempted anew (the last attempt counts)."""
+
+WORDS: Final[dict[type[f.DeliveryFact], str]] = {
+    f.PushAccepted: "accepted",
+    f.PushRejected: "rejected",
+    f.PushOutcomeUnknown: "unknown",
+    f.PushWithheldLate: "withheld_late",
+}
+"""Outcomes as metrics call them."""
 
 Barrier = Callable[[int, int, int], Awaitable[bool]]
 """`barrier(partition, permissions_next, tokens_next)`: wait until consent is folded as far as it reaches
@@ -69,16 +91,8 @@ class Lease:
     skew_s: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ready:
-    """A committed attempt that is to be handed over."""
-
-    decision: f.PushDecided
-    installation: str
-    push: Push
-    attempt: int
-    at: int
-    """When it was attempted, by the clock that decided (ms)."""
+Result = tuple[Ready, Outcome | None] | tuple[Due, bool]
+"""What became of a hand-over (None: its lease ended before); whether a due push may be attempted."""
 
 
 class PushSenderHandler:
@@ -95,10 +109,13 @@ class PushSenderHandler:
         *,
         leaving: Callable[[], bool] = lambda: False,
         append_all: AppendAll | None = None,
+        retry_ms: int = 10_000,
         by_events: bool = False,
         meters: Meters = FORGETFUL,
     ) -> None:
-        """`leaving()`: the group rebalances, so consent is folded no further until it is over.
+        """`retry_ms`: the first wait of a push that was not taken; see `ledger.retry`.
+
+        `leaving()`: the group rebalances, so consent is folded no further until it is over.
 
         `append_all`: where dead tokens are told of; None: nowhere (a bounded run, whose inputs are complete).
         `by_events`: outcomes are dated by their attempt, not by when they came in.
@@ -108,6 +125,7 @@ class PushSenderHandler:
         self._reach_of = reach_of
         self._barrier = barrier
         self._lease = lease
+        self._retry_ms = retry_ms
         self._wall_ms = wall_ms
         self._leaving = leaving
         self._append_all = append_all
@@ -149,7 +167,12 @@ class PushSenderHandler:
             self._attempt(item.fact, installation, 1, transaction)
 
     def _attempt(
-        self, decision: f.PushDecided, installation: str, attempt: int, transaction: Transaction
+        self,
+        decision: f.PushDecided,
+        installation: str,
+        number: int,
+        transaction: Transaction,
+        past: Past = FRESH,
     ) -> None:
         key = decision.subject.encode()
         reach = self._reach_of(key, transaction) or NOBODY
@@ -158,32 +181,19 @@ class PushSenderHandler:
         policy = self._policies.policy(decision.policy_version)
         if policy is None:
             raise UnknownDefinition(f"policy {decision.policy_version}")
-        late = late_refusal(reach, decision, installation, policy, transaction.now)
+        now = transaction.now
+        late = late_refusal(reach, decision, installation, policy, now)
         to = address(reach, where)
         if late is not None or to is None:
-            withheld = f.PushWithheldLate(
-                **_envelope("withheld_late", name, decision, installation, transaction.now),
-                reason=late or "token",
+            self._end(
+                name, withheld_late(name, decision, installation, late or "token", now, past), transaction
             )
-            transaction.emit(DELIVERIES, key, codec.encode(withheld))
-            transaction.put(attempt_key(name), None)
-            tell_outcome("withheld_late", transaction, self._meters)
             return
         provider, token = to
-        transaction.emit(
-            DELIVERIES,
-            key,
-            codec.encode(
-                f.PushAttempted(
-                    **_envelope(f"attempted-{attempt}", name, decision, installation, transaction.now),
-                    attempt=attempt,
-                    provider=provider,
-                )
-            ),
-        )
+        attempt = attempted(name, decision, installation, number, provider, now)
+        transaction.emit(DELIVERIES, key, codec.encode(attempt))
         ends = self._wall_ms() + int((self._lease.lease_s + self._lease.skew_s) * 1000)
-        row = Attempt(name, decision.subject, decision.app, decision.decision_id, installation, attempt, ends)
-        transaction.put(attempt_key(name), row)
+        transaction.put(attempt_key(name), self._row(name, decision, installation, number, ends, past))
         push = Push(
             name,
             decision.app,
@@ -193,23 +203,58 @@ class PushSenderHandler:
             decision.body or "",
             expires_at_ms=decision.send_before,
         )
-        transaction.effect(Ready(decision, installation, push, attempt, transaction.now))
+        transaction.effect(Ready(decision, installation, push, number, now, past))
 
-    async def after(self, partition: int, effects: list[Ready]) -> list[tuple[Ready, Outcome | None]]:
-        """Hand committed attempts over; None means: the lease ended before, look again."""
+    def _row(
+        self, name: str, decision: f.PushDecided, installation: str, number: int, ends: int, past: Past
+    ) -> Attempt:
+        """An attempt's row; with its decision where it may go again although nobody knows of it."""
+        again = retry.may_go_again(decision.category, is_unknown=True, error_class="")
+        return Attempt(
+            name,
+            decision.subject,
+            decision.app,
+            decision.decision_id,
+            installation,
+            number,
+            ends,
+            past.tries,
+            perhaps=past.perhaps,
+            decision=codec.encode(decision) if again and not self._by_events else b"",
+        )
+
+    async def after(self, partition: int, effects: list[Ready | Due]) -> list[Result]:
+        """Hand committed attempts over, and look at consent again for what is due."""
+        results: list[Result] = []
+        if due := [effect for effect in effects if isinstance(effect, Due)]:
+            passed = await self._look_again(partition, [one.decision for one in due])
+            results += [(one, passed) for one in due]
+        if ready := [effect for effect in effects if isinstance(effect, Ready)]:
+            results += await self._hand_over(partition, ready)
+        return results
+
+    async def _look_again(self, partition: int, sends: Sequence[f.PushDecided]) -> bool:
+        """Pass the read barrier, and start the lease anew. False: it can't be passed any more.
+
+        Then the whole group waits for us, and consent is folded no further until it has its way.
+        """
+        while True:
+            self._lease_started[partition] = time.monotonic()
+            if await self._policies.holds({send.policy_version for send in sends}) and (
+                await self._fold_consent(partition, sends)
+            ):
+                return True
+            if self._leaving():
+                return False
+
+    async def _hand_over(self, partition: int, effects: list[Ready]) -> list[tuple[Ready, Outcome | None]]:
         started = self._lease_started.get(partition, time.monotonic())
         left = started + self._lease.lease_s - time.monotonic()
         if left <= 0:
             self._meters.add(c.LEASE_EXPIRIES, len(effects))
-            self._lease_started[partition] = time.monotonic()
-            sends = [ready.decision for ready in effects]
-            while not await self._fold_consent(partition, sends):
-                if self._leaving():
-                    # This barrier can't be passed any more, and the whole group waits for us: nothing was
-                    # handed over, so nothing will be.
-                    return [(dataclasses.replace(ready, attempt=ATTEMPTS_MAX), None) for ready in effects]
-                self._lease_started[partition] = time.monotonic()
-            return [(ready, None) for ready in effects]
+            if await self._look_again(partition, [ready.decision for ready in effects]):
+                return [(ready, None) for ready in effects]
+            return [(_given_up(ready), None) for ready in effects]  # none was handed over, so none will be
         try:
             async with asyncio.timeout(left):
                 outcomes = await self._sender.send([ready.push for ready in effects])
@@ -218,40 +263,68 @@ class PushSenderHandler:
             outcomes = [Outcome("unknown", error=type(error).__name__) for _ in effects]
         return list(zip(effects, outcomes, strict=True))
 
-    def conclude(self, result: tuple[Ready, Outcome | None], transaction: Transaction) -> None:
-        """Record what became of an attempt, or attempt again what was never handed over."""
-        ready, outcome = result
-        decision, installation, name = ready.decision, ready.installation, ready.push.push_id
-        at = ready.at if self._by_events else transaction.now
+    def conclude(self, result: Result, transaction: Transaction) -> None:
+        """Record what became of an attempt, or have it go again."""
+        first, outcome = result
+        if isinstance(first, Due):
+            row = first.row
+            if outcome:
+                past = Past(row.tries, perhaps=row.perhaps)
+                self._attempt(first.decision, row.installation, row.attempt + 1, transaction, past)
+            else:
+                transaction.put(attempt_key(row.push_id), row)  # due still, for whoever owns it then
+            return
+        assert not isinstance(outcome, bool)
         if outcome is None:
-            if ready.attempt < ATTEMPTS_MAX:
-                self._attempt(decision, installation, ready.attempt + 1, transaction)
-                return
-            late = f.PushWithheldLate(
-                **_envelope("withheld_late", name, decision, installation, at), reason="expired"
-            )
-            fact: f.DeliveryFact = late
-        elif outcome.kind == "accepted":
-            fact = f.PushAccepted(
-                **_envelope("accepted", name, decision, installation, at),
-                provider=ready.push.provider,
-            )
-        elif outcome.kind == "rejected":
+            self._missed(first, transaction)
+        elif not self._waits(first, outcome, transaction):
             if outcome.error_class == "token_dead":
-                transaction.announce(_dead_token(ready, outcome))
-            fact = f.PushRejected(
-                **_envelope("rejected", name, decision, installation, at),
-                provider=ready.push.provider,
-                error_class=outcome.error_class,
-                error=outcome.error,
-            )
-        else:
-            fact = f.PushOutcomeUnknown(
-                **_envelope("unknown", name, decision, installation, at), reason=outcome.error
-            )
-        transaction.emit(DELIVERIES, decision.subject.encode(), codec.encode(fact))
+                transaction.announce(dead_token(first, outcome))
+            at = first.at if self._by_events else transaction.now
+            self._end(first.push.push_id, outcome_fact(first, outcome, at), transaction)
+
+    def _missed(self, ready: Ready, transaction: Transaction) -> None:
+        """The lease ended before the push could be handed over: attempt it anew, a few times."""
+        decision, installation, past = ready.decision, ready.installation, ready.past
+        if past.misses + 1 < ATTEMPTS_MAX:
+            missed = dataclasses.replace(past, misses=past.misses + 1)
+            self._attempt(decision, installation, ready.attempt + 1, transaction, missed)
+            return
+        at = ready.at if self._by_events else transaction.now
+        name = ready.push.push_id
+        self._end(name, withheld_late(name, decision, installation, "expired", at, past), transaction)
+
+    def _waits(self, ready: Ready, outcome: Outcome, transaction: Transaction) -> bool:
+        """Have a push wait for its next try, if there is one."""
+        decision, past, is_unknown = ready.decision, ready.past, outcome.kind == "unknown"
+        again = retry.may_go_again(decision.category, is_unknown=is_unknown, error_class=outcome.error_class)
+        if outcome.kind == "accepted" or not again or self._by_events:
+            return False
+        tried = Past(past.tries + 1, perhaps=past.perhaps or is_unknown)
+        name = ready.push.push_id
+        at = retry.next_try(
+            name,
+            tried.tries,
+            is_unknown=is_unknown,
+            first_ms=self._retry_ms,
+            retry_after_ms=int((outcome.retry_after_s or 0.0) * 1_000),
+            now=self._wall_ms(),
+            send_before=decision.send_before,
+        )
+        if at is None:
+            return False
+        row = self._row(name, decision, ready.installation, ready.attempt, at, tried)
+        row = msgspec.structs.replace(row, waits=True, decision=codec.encode(decision))
+        transaction.put(attempt_key(name), row)
+        reason = outcome.error_class or "unknown"
+        transaction.once_durable(lambda: self._meters.add(c.PUSH_RETRIES, reason=reason))
+        return True
+
+    def _end(self, name: str, fact: f.DeliveryFact, transaction: Transaction) -> None:
+        """Record the one outcome of a push."""
+        transaction.emit(DELIVERIES, fact.subject.encode(), codec.encode(fact))
         transaction.put(attempt_key(name), None)
-        tell_outcome("withheld_late" if outcome is None else outcome.kind, transaction, self._meters)
+        tell_outcome(WORDS[type(fact)], transaction, self._meters)
 
     async def announce(self, partition: int, dead: Sequence[f.TokenInvalidated]) -> None:
         """Tell tokens of those that died, acknowledged before their outcomes are. Raises `Transient`.
@@ -264,24 +337,21 @@ class PushSenderHandler:
                 [Addressed(TOKENS, partition, one.subject.encode(), codec.encode(one)) for one in dead]
             )
 
-    def fire(self, key: bytes, row: Any, transaction: Transaction) -> None:
-        """The lease of an attempt without outcome has ended: it is unknown, and stays so."""
+    def fire(self, _: bytes, row: Any, transaction: Transaction) -> None:
+        """A waiting push is tried again; an attempt without outcome whose lease has ended is unknown.
+
+        A marketing push stays so. A transactional one goes again, by the same ids.
+        """
         if not isinstance(row, Attempt):
             return
-        unknown = f.PushOutcomeUnknown(
-            event_id=derived("unknown", row.push_id),
-            app=row.app,
-            occurred_at=transaction.now,
-            source="processor",
-            subject=row.subject,
-            push_id=row.push_id,
-            decision_id=row.decision_id,
-            installation=row.installation,
-            reason="no_outcome_recorded",
-        )
-        transaction.emit(DELIVERIES, row.subject.encode(), codec.encode(unknown))
-        transaction.put(key, None)
-        tell_outcome("unknown", transaction, self._meters)
+        if row.decision and (row.waits or row.tries + 1 < retry.UNKNOWN_TRIES_MAX):
+            decision = codec.decode(row.decision)
+            assert isinstance(decision, f.PushDecided)
+            if not row.waits:
+                row = msgspec.structs.replace(row, tries=row.tries + 1, perhaps=True)
+            transaction.effect(Due(decision, row))
+            return
+        self._end(row.push_id, never_known(row, transaction.now), transaction)
         transaction.once_durable(lambda: self._meters.add(c.LEASE_EXPIRIES))
 
 
@@ -302,34 +372,10 @@ def push_sender(app: Any, lane: Lane, handler: PushSenderHandler) -> None:
             lane.feed(chunk.message)
 
 
+def _given_up(ready: Ready) -> Ready:
+    """One whose lease will not be started again."""
+    return dataclasses.replace(ready, past=dataclasses.replace(ready.past, misses=ATTEMPTS_MAX))
+
+
 def _is_send(fact: f.SubjectFact) -> TypeGuard[f.PushDecided]:
     return isinstance(fact, f.PushDecided) and fact.verdict == "send"
-
-
-def _dead_token(ready: Ready, outcome: Outcome) -> f.TokenInvalidated:
-    """Dead since the provider's own time, if it told one; else since we attempted."""
-    decision, push = ready.decision, ready.push
-    since = outcome.gone_since_ms if outcome.gone_since_ms is not None else ready.at
-    return f.TokenInvalidated(
-        event_id=derived("token_dead", push.push_id),
-        app=decision.app,
-        occurred_at=min(since, ready.at),
-        source="processor:push_sender",
-        subject=decision.subject,
-        installation=ready.installation,
-        token_id=token_id(push.provider, push.token),
-        reason=outcome.error,
-    )
-
-
-def _envelope(kind: str, push: str, decision: f.PushDecided, installation: str, now: int) -> dict[str, Any]:
-    return {
-        "event_id": derived(kind, push),
-        "app": decision.app,
-        "occurred_at": now,
-        "source": "processor",
-        "subject": decision.subject,
-        "push_id": push,
-        "decision_id": decision.decision_id,
-        "installation": installation,
-    }

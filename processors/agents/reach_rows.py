@@ -20,9 +20,12 @@ from processors.topic_names import PERMISSIONS
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A push that was, or is about to be, handed over. `lease_ends_at`: wall time in ms.
+    """A push that was, or is about to be, handed over, or waits to be tried again.
 
-    From then on nobody can still be sending it, so a missing outcome is unknown for good.
+    `lease_ends_at` (wall time in ms): from then on nobody can still be sending it, so a missing outcome is
+    unknown; of one that `waits`, when it is tried again. `tries`: how often it was handed over without a
+    final outcome; `perhaps`: one of these may have been taken. `decision`: the record of its decision, where
+    it may go again.
     """
 
     push_id: str
@@ -32,10 +35,14 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     installation: str
     attempt: int
     lease_ends_at: int
+    tries: int = 0
+    waits: bool = False
+    perhaps: bool = False
+    decision: bytes = b""
 
 
-ROW_VERSION: Final = 2
-"""2 added `_Row.version`; see `ledger.versions`."""
+ROW_VERSION: Final = 3
+"""2 added `_Row.version`, 3 what an `Attempt` needs to go again; see `ledger.versions`."""
 _VERSION_PLACE: Final = 2
 
 

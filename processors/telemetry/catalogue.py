@@ -236,6 +236,14 @@ PUSHES: Final = Counter(
     roles=("delivery",),
     labels={"outcome": OUTCOMES},
 )
+PUSH_RETRIES: Final = Counter(
+    name="optin_push_retries_total",
+    meaning="Pushes that wait to be tried again, once durable.",
+    rises="`transient`: a provider is slow or down. `credential`: ours are wrong. `unknown`: answers to"
+    " transactional pushes get lost.",
+    roles=("delivery",),
+    labels={"reason": ("transient", "credential", "unknown")},
+)
 BARRIER: Final = Histogram(
     name="optin_barrier_wait_seconds",
     meaning="How long a set of sends waited until consent was folded, timeouts included.",

@@ -39,7 +39,7 @@ OTHER_POINTS: Final = (
     "writer.transact.begin_transaction@after",
     "writer.transact.gather@before",
     "writer.transact.commit_transaction@after",
-    "push_sender.after.send@after",
+    "push_sender.hand_over.send@after",
     "push_sender.fold_consent.barrier@after",
     "transport.drain_once.fetch@after",
     "transport.commit_offsets.commit@before",

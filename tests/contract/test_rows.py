@@ -136,6 +136,9 @@ NEWEST: Final[dict[str, Any]] = {
         profile=PROFILE,
         entered=((5, T + 30),),
     ),
+    "attempt": msgspec.structs.replace(
+        FIRST["attempt"], tries=1, waits=True, perhaps=True, decision=b"\xc3\x01"
+    ),
 }
 """What the rows of today's version say: every element has a value somewhere."""
 
@@ -176,7 +179,14 @@ def test_the_bytes_of_every_version_read_as_what_they_said(path: Path) -> None:
     raw = bytes.fromhex(row["hex"])
 
     assert codec_of(row["row"]).decode(raw) == said(row["row"], row["version"])
-    assert msgpack.unpackb(raw) == row["layout"]
+    assert plain(msgpack.unpackb(raw)) == row["layout"]
+
+
+def plain(element: Any) -> Any:
+    """An element as JSON can say it: bytes in hex."""
+    if isinstance(element, list):
+        return [plain(one) for one in element]
+    return element.hex() if isinstance(element, bytes) else element
 
 
 @pytest.mark.parametrize("path", WITH_TIMERS, ids=[path.stem for path in WITH_TIMERS])

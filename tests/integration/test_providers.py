@@ -106,6 +106,7 @@ def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
         env={
             "OPTIN_DEFINITIONS": str(rules),
             "OPTIN_PUSH_CREDENTIALS": str(tmp_path / "credentials.yaml"),
+            "OPTIN_RETRY_S": "0.5",
         },
         prepare=[migrate_tables, publish(rules)],
     )
@@ -116,28 +117,26 @@ def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
         asyncio.run(tell(where, [one for number in everybody for one in said(number, "first")]))
         assert wait_until(lambda: ended(where) == len(everybody), SETTLE_S), ended(where)
         out = held_out(where)
-        good, dead, again, others = (
+        good, dead, again = (
             [number for number in some if f"person-{number}" not in out]
-            for some in (GOOD, DEAD, REGISTERED_AGAIN, ANOTHER_APPS)
+            for some in (GOOD, DEAD, REGISTERED_AGAIN)
         )
-        first = {"PushAccepted": len(good), "PushRejected": len(dead) + len(again) + len(others)}
+        # Those of an app without keys wait for them until their time is over.
+        first = {"PushAccepted": len(good), "PushRejected": len(dead) + len(again)}
         assert wait_until(lambda: outcomes(where) == first, SETTLE_S), outcomes(where)
         refused = Counter(
             (one["error_class"], one["error"])
             for name, one in told(where, "optin.deliveries")
             if name == "PushRejected"
         )
-        assert refused == {
-            ("token_dead", "Unregistered"): len(dead) + len(again),
-            ("credential", "not_configured"): len(others),
-        }
+        assert refused == {("token_dead", "Unregistered"): len(dead) + len(again)}
         invalid = [one for name, one in told(where, "optin.tokens") if name == "TokenInvalidated"]
         assert {one["subject"] for one in invalid} == {f"person-{number}" for number in (*dead, *again)}
 
         # The second cart: those whose token died are not tried, those who registered it since then are.
         before = mock.counts()
         asyncio.run(tell(where, [one for number in everybody for one in said(number, "second")]))
-        total = sum(first.values()) + len(good) + len(again) + len(others)
+        total = sum(first.values()) + len(good) + len(again)
         assert wait_until(lambda: ended(where) == 2 * len(everybody), SETTLE_S), ended(where)
         assert wait_until(lambda: outcomes(where).total() == total, SETTLE_S), outcomes(where)
         after = mock.counts()
@@ -150,6 +149,13 @@ def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
         ]
         assert set(withheld) == {f"person-{number}" for number in dead}
 
+        # The third cart: the provider is busy at first; every push goes again, and is accepted once.
+        mock.tell("fail", "SERVICE_UNAVAILABLE", len(good) + 5)
+        asyncio.run(tell(where, [one for number in good for one in said(number, "third")]))
+        assert wait_until(lambda: outcomes(where).total() == total + len(good), SETTLE_S), outcomes(where)
+        assert mock.counts()["SERVICE_UNAVAILABLE"] == len(good) + 5
+        assert mock.counts()["accepted"] - after["accepted"] == len(good)
+
     ids = Counter(push for push, _, _ in mock.accepted())
     assert set(ids.values()) == {1}
-    assert len(ids) == 2 * len(good)
+    assert len(ids) == 3 * len(good)

@@ -19,8 +19,8 @@ WHERE: Final = (
 )
 """Lane, recovery, rebalance, timers, sender and sink: what a worker runs once it is built.
 
-What a provider's sender awaits lies between the two sides of `push_sender.after.send`: before it nothing was
-handed over, after it everything was, and no outcome is recorded.
+What a provider's sender awaits lies between the two sides of `push_sender.hand_over.send`: before it nothing
+was handed over, after it everything was, and no outcome is recorded.
 """
 
 NEVER_SUSPENDS: Final = frozenset({"async with asyncio.timeout"})

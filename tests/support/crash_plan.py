@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.support.crash_points import EXEMPT, POINTS
-from tests.support.faulty_worker import DEAD_TOKENS_ENV, SIDES, Fault
+from tests.support.faulty_worker import REFUSALS_ENV, SIDES, Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ SITUATIONS: Final = {
     "slow commits and a short lease": Situation(
         env={"OPTIN_LEASE_S": "0.3"}, slow="lane.commit.transact@after:slow:500"
     ),
-    "dead tokens": Situation(env={DEAD_TOKENS_ENV: "1"}),
+    "refusals": Situation(env={REFUSALS_ENV: "1", "OPTIN_RETRY_S": "0.3"}),
     "consent lags": Situation(slow="writer.transact.begin_transaction@before:slow:200"),
     # For planted bugs: time for what should not have been counted yet to be committed.
     "slow append": Situation(slow="append.started.start@before:slow:3000", by="misplaced"),
@@ -66,8 +66,11 @@ BY_POINT: Final = {
     "item_watcher.announce.append_all": "news of an item",
     "item_watcher.announce.behind": "news of an item",
     "lane.behind.ends": "news of an item",
-    "push_sender.announce.append_all": "dead tokens",
-    "push_sender.after.fold_consent": "slow commits and a short lease",
+    "push_sender.announce.append_all": "refusals",
+    "push_sender.after.look_again": "refusals",
+    "push_sender.look_again.holds": "refusals",
+    "push_sender.look_again.fold_consent": "refusals",
+    "push_sender.hand_over.look_again": "slow commits and a short lease",
     "wiring.folded.sleep": "consent lags",
     "metrics_streamer.insert.sleep": "no ClickHouse",
     "lane.run.turn_by_events": "event clock",

@@ -252,11 +252,23 @@ POINTS: Final[dict[str, Place]] = {
     "push_sender.fold_consent.barrier": Place(
         "processors.agents.push_sender", "PushSenderHandler._fold_consent", "self._barrier"
     ),
-    "push_sender.after.fold_consent": Place(
-        "processors.agents.push_sender", "PushSenderHandler.after", "self._fold_consent"
+    "push_sender.after.look_again": Place(
+        "processors.agents.push_sender", "PushSenderHandler.after", "self._look_again"
     ),
-    "push_sender.after.send": Place(
-        "processors.agents.push_sender", "PushSenderHandler.after", "self._sender.send"
+    "push_sender.after.hand_over": Place(
+        "processors.agents.push_sender", "PushSenderHandler.after", "self._hand_over"
+    ),
+    "push_sender.look_again.holds": Place(
+        "processors.agents.push_sender", "PushSenderHandler._look_again", "self._policies.holds"
+    ),
+    "push_sender.look_again.fold_consent": Place(
+        "processors.agents.push_sender", "PushSenderHandler._look_again", "self._fold_consent"
+    ),
+    "push_sender.hand_over.look_again": Place(
+        "processors.agents.push_sender", "PushSenderHandler._hand_over", "self._look_again"
+    ),
+    "push_sender.hand_over.send": Place(
+        "processors.agents.push_sender", "PushSenderHandler._hand_over", "self._sender.send"
     ),
     "push_sender.announce.append_all": Place(
         "processors.agents.push_sender", "PushSenderHandler.announce", "self._append_all"

@@ -35,7 +35,7 @@ MID_CHUNK: Final = f"{COMMIT}@before"
 """Everything of a chunk is written, nothing is committed."""
 AFTER_ATTEMPTS: Final = "lane.commit.after@before"
 """Attempts are committed; whether the lease still runs is not yet looked at."""
-AT_THE_SOCKET: Final = "push_sender.after.send@before"
+AT_THE_SOCKET: Final = "push_sender.hand_over.send@before"
 """Attempts are committed and the lease was found to run; the push is not handed over."""
 TRANSACTION: ContextVar[str] = ContextVar("TRANSACTION", default="-")
 """What the running task writes."""

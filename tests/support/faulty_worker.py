@@ -29,8 +29,8 @@ from tests.support.crash_points import POINTS
 
 FAULT_ENV: Final = "OPTIN_FAULT"
 HITS_ENV: Final = "OPTIN_FAULT_HITS"
-DEAD_TOKENS_ENV: Final = "OPTIN_TEST_DEAD_TOKENS"
-"""Where it is set, the console finds one of three tokens dead."""
+REFUSALS_ENV: Final = "OPTIN_TEST_REFUSALS"
+"""Where it is set, the console refuses some pushes as providers do."""
 SIDES: Final = ("before", "after")
 SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 MARKER: Final = "__crash_point__"
@@ -182,19 +182,28 @@ def install_from_environment() -> None:
     install(read_faults(os.environ.get(FAULT_ENV, "")), os.environ.get(HITS_ENV))
 
 
-def find_tokens_dead() -> None:
-    """Have the console refuse every third push, by its id, as a provider refuses a dead token."""
+def refuse_some() -> None:
+    """Have the console find a third of the tokens dead, and refuse another third when it first sees them."""
     from connectors.push.console import ConsoleSender
     from connectors.push.port import Outcome
 
     honest = ConsoleSender.send
+    seen: set[str] = set()
+
+    def refusal(push: str) -> Outcome | None:
+        match zlib.crc32(push.encode()) % 3:
+            case 0:
+                return Outcome("rejected", "token_dead", "Unregistered")
+            case 1 if push not in seen:
+                seen.add(push)
+                return Outcome("rejected", "transient", "ServiceUnavailable")
+        return None
 
     async def send(self: Any, pushes: Sequence[Any]) -> list[Outcome]:
-        dead = {push.push_id for push in pushes if zlib.crc32(push.push_id.encode()) % 3 == 0}
-        alive = [push for push in pushes if push.push_id not in dead]
-        outcomes = iter(await honest(self, alive) if alive else [])
-        refused = Outcome("rejected", "token_dead", "Unregistered")
-        return [refused if push.push_id in dead else next(outcomes) for push in pushes]
+        refused = [refusal(push.push_id) for push in pushes]
+        taken = [push for push, no in zip(pushes, refused, strict=True) if no is None]
+        outcomes = iter(await honest(self, taken) if taken else [])
+        return [no or next(outcomes) for no in refused]
 
     ConsoleSender.send = send  # type: ignore[method-assign]
 
@@ -209,6 +218,6 @@ def run(role: str) -> None:
 
 if __name__ == "__main__":
     install_from_environment()
-    if os.environ.get(DEAD_TOKENS_ENV):
-        find_tokens_dead()
+    if os.environ.get(REFUSALS_ENV):
+        refuse_some()
     run(sys.argv[1])

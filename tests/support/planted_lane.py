@@ -74,13 +74,13 @@ def second_send() -> None:
 
     honest = PushSenderHandler.fire
 
-    def fire(self: Any, key: bytes, row: Any, transaction: Any) -> None:
+    def fire(self: Any, _: bytes, row: Any, transaction: Any) -> None:
         push = Push(row.push_id, row.app, "console", "again", "", "")
         sending = self._sender.send([push])
         try:
             sending.send(None)
         except StopIteration:
-            honest(self, key, row, transaction)
+            honest(self, _, row, transaction)
 
     PushSenderHandler.fire = fire  # type: ignore[method-assign]
 

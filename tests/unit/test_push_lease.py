@@ -11,8 +11,9 @@ import pytest
 
 from connectors.push.port import Outcome, Push
 from processors.agents import push_sender
+from processors.agents.delivery_facts import Ready
 from processors.agents.intake import Accepted
-from processors.agents.push_sender import Lease, PushSenderHandler, Ready
+from processors.agents.push_sender import Lease, PushSenderHandler
 from tests.support.given import NOON, OnePolicy, decision
 
 LEASE_S: Final = 10.0

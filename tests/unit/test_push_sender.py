@@ -9,7 +9,8 @@ from connectors import codec
 from connectors.push.port import Outcome, Push
 from ledger import facts as f
 from processors.agents import reach_rows
-from processors.agents.push_sender import Lease, PushSenderHandler, Ready
+from processors.agents.delivery_facts import Ready
+from processors.agents.push_sender import Lease, PushSenderHandler
 from processors.lane.table import LaneTable, Partition
 from processors.lane.transaction import Transaction
 from processors.topic_names import DELIVERIES

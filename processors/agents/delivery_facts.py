@@ -1,0 +1,132 @@
+"""What push_sender writes about a push, as values: attempts, outcomes, dead tokens; and what it works on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from connectors.push.port import Outcome, Push
+from ledger import facts as f
+from ledger.consent import token_id
+from ledger.ids import derived
+from processors.agents.reach_rows import Attempt
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Past:
+    """What there was of a push before an attempt."""
+
+    tries: int = 0
+    """How often it was handed over."""
+    misses: int = 0
+    """How often its lease ended before it could be handed over, in a row."""
+    perhaps: bool = False
+    """Whether it may have been taken."""
+
+
+FRESH: Final = Past()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready:
+    """A committed attempt that is to be handed over."""
+
+    decision: f.PushDecided
+    installation: str
+    push: Push
+    attempt: int
+    at: int
+    """When it was attempted, by the clock that decided (ms)."""
+    past: Past = FRESH
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Due:
+    """A push whose time to be tried again has come; consent must be looked at again first."""
+
+    decision: f.PushDecided
+    row: Attempt
+
+
+def attempted(
+    push: str, decision: f.PushDecided, installation: str, number: int, provider: str, now: int
+) -> f.PushAttempted:
+    """We are about to hand it over, for the `number`th time."""
+    about = _envelope(f"attempted-{number}", push, decision, installation, now)
+    return f.PushAttempted(**about, attempt=number, provider=provider)
+
+
+def withheld_late(
+    push: str, decision: f.PushDecided, installation: str, reason: str, now: int, past: Past
+) -> f.DeliveryFact:
+    """The last look said no. Of a push that may have been taken before, nobody can say that it was not."""
+    if past.perhaps:
+        return _unknown(push, decision, installation, reason, now)
+    return f.PushWithheldLate(**_envelope("withheld_late", push, decision, installation, now), reason=reason)
+
+
+def outcome_fact(ready: Ready, outcome: Outcome, now: int) -> f.DeliveryFact:
+    """What became of a hand-over; a refusal says nothing of earlier tries that nobody knows about."""
+    push, provider = ready.push.push_id, ready.push.provider
+
+    def about(kind: str) -> dict[str, Any]:
+        return _envelope(kind, push, ready.decision, ready.installation, now)
+
+    if outcome.kind == "accepted":
+        return f.PushAccepted(**about("accepted"), provider=provider)
+    if outcome.kind == "rejected" and not ready.past.perhaps:
+        return f.PushRejected(
+            **about("rejected"), provider=provider, error_class=outcome.error_class, error=outcome.error
+        )
+    return _unknown(push, ready.decision, ready.installation, outcome.error, now)
+
+
+def never_known(row: Attempt, now: int) -> f.PushOutcomeUnknown:
+    """The lease of an attempt has ended without an outcome."""
+    return f.PushOutcomeUnknown(
+        event_id=derived("unknown", row.push_id),
+        app=row.app,
+        occurred_at=now,
+        source="processor",
+        subject=row.subject,
+        push_id=row.push_id,
+        decision_id=row.decision_id,
+        installation=row.installation,
+        reason="no_outcome_recorded",
+    )
+
+
+def dead_token(ready: Ready, outcome: Outcome) -> f.TokenInvalidated:
+    """Dead since the provider's own time, if it told one; else since we attempted."""
+    decision, push = ready.decision, ready.push
+    since = outcome.gone_since_ms if outcome.gone_since_ms is not None else ready.at
+    return f.TokenInvalidated(
+        event_id=derived("token_dead", push.push_id),
+        app=decision.app,
+        occurred_at=min(since, ready.at),
+        source="processor:push_sender",
+        subject=decision.subject,
+        installation=ready.installation,
+        token_id=token_id(push.provider, push.token),
+        reason=outcome.error,
+    )
+
+
+def _unknown(
+    push: str, decision: f.PushDecided, installation: str, reason: str, now: int
+) -> f.PushOutcomeUnknown:
+    about = _envelope("unknown", push, decision, installation, now)
+    return f.PushOutcomeUnknown(**about, reason=reason)
+
+
+def _envelope(kind: str, push: str, decision: f.PushDecided, installation: str, now: int) -> dict[str, Any]:
+    return {
+        "event_id": derived(kind, push),
+        "app": decision.app,
+        "occurred_at": now,
+        "source": "processor",
+        "subject": decision.subject,
+        "push_id": push,
+        "decision_id": decision.decision_id,
+        "installation": installation,
+    }
