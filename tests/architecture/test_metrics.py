@@ -175,6 +175,7 @@ tests:
       - {{series: 'optin_revocation_latency_seconds_bucket{{role="journeys", le="+Inf"}}', values: '0+9x40'}}
       - {{series: 'optin_barrier_timeouts_total{{role="delivery"}}', values: '0x25 1x15'}}
       - {{series: 'optin_pushes_total{{role="delivery", outcome="unknown"}}', values: '0x25 20x15'}}
+      - {{series: 'optin_push_retries_total{{role="delivery", reason="credential"}}', values: '0x25 1x15'}}
     promql_expr_test:
       - expr: 'count by (alertname) (ALERTS{{alertstate="firing"}})'
         eval_time: 30m
