@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from connectors.push.port import Outcome, Push
+from connectors.push.port import LEASE_OVER, Outcome, Push
 
 
 class ConsoleSender:
@@ -20,8 +22,10 @@ class ConsoleSender:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """Write all lines; every push is accepted."""
+        if time.monotonic() >= until_s:
+            return [LEASE_OVER] * len(pushes)
         lines = [
             json.dumps(
                 {

@@ -49,11 +49,12 @@ class WebPush(_Part):
 
 
 class App(_Part):
-    """The ways to the people of one app."""
+    """The ways to the people of one app. `rate`: pushes a second at most, by each of them, of one worker."""
 
     apns: Apns | None = None
     fcm: Fcm | None = None
     web_push: WebPush | None = None
+    rate: float = Field(2_000.0, gt=0, le=100_000)
 
 
 class Credentials(_Part):

@@ -15,7 +15,7 @@ from connectors.push.failures import Lost, NotTaken
 BODY_BYTES_MAX: Final = 65_536
 """Of an answer."""
 CONNECT_S: Final = 10.0
-CONNECTIONS_MAX: Final = 200
+CONNECTIONS_MAX: Final = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

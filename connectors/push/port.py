@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Protocol
 
@@ -89,13 +90,16 @@ class Outcome:
 
 
 ACCEPTED: Final = Outcome("accepted")
+LEASE_OVER: Final = Outcome("rejected", "transient", "lease_over")
+"""There was no time left to hand it over."""
 
 
 class PushSender(Protocol):
     """A way to hand pushes over."""
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """Try each push once and answer in the same order. Delivery guarantee: at most once each.
 
-        Raises nothing for a single push; an exception means that every outcome is unknown.
+        Begins no try at or after `until_s` (monotonic seconds); an answer may come later. Raises nothing for
+        a single push; an exception means that every outcome is unknown.
         """

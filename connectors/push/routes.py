@@ -29,6 +29,8 @@ from connectors.push.credentials import (
     read_secret,
     state_of,
 )
+from connectors.push.pace import Pace
+from connectors.push.paced import PacedSender
 from connectors.push.port import Outcome, Push, PushSender
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class Routes:
         self._credentials = read_credentials(file)
         self._state: State = ()
         self._senders: dict[Way, _Closable] = {}
+        self._paced: dict[Way, PacedSender] = {}
         self._take(self._credentials)
 
     @property
@@ -66,7 +69,7 @@ class Routes:
         """All (app, provider) that have credentials."""
         return list(self._senders)
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`; different ways go side by side."""
         self._look()
         by_way: dict[Way, list[int]] = defaultdict(list)
@@ -75,12 +78,11 @@ class Routes:
         outcomes: list[Outcome] = [NOT_CONFIGURED] * len(pushes)
 
         async def go(way: Way, places: list[int]) -> None:
-            sender = self._console if way[1] == CONSOLE else self._senders.get(way)
+            sender = self._console if way[1] == CONSOLE else self._paced.get(way)
             if sender is None:
                 return
-            for place, outcome in zip(
-                places, await _sent(sender, [pushes[place] for place in places]), strict=True
-            ):
+            found = await _sent(sender, [pushes[place] for place in places], until_s)
+            for place, outcome in zip(places, found, strict=True):
                 outcomes[place] = outcome
 
         await asyncio.gather(*(go(way, places) for way, places in by_way.items()))
@@ -117,6 +119,10 @@ class Routes:
         for name, app in credentials.apps.items():
             senders |= self._senders_of(name, app, credentials.timeout_s)
         self._credentials, self._state, self._senders = credentials, state, senders
+        self._paced = {
+            (app, provider): PacedSender(sender, Pace(credentials.apps[app].rate))
+            for (app, provider), sender in senders.items()
+        }
 
     def _senders_of(self, name: str, app: App, timeout_s: float) -> dict[Way, _Closable]:
         found: dict[Way, _Closable] = {}
@@ -161,10 +167,10 @@ class Routes:
         return WebPushSender(signer, self._wall_ms, services=services, timeout_s=timeout_s)
 
 
-async def _sent(sender: PushSender, pushes: list[Push]) -> list[Outcome]:
+async def _sent(sender: PushSender, pushes: list[Push], until_s: float) -> list[Outcome]:
     """The outcomes; one way that breaks leaves the others theirs."""
     try:
-        return await sender.send(pushes)
+        return await sender.send(pushes, until_s=until_s)
     except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what arrived
         name, provider = type(error).__name__, pushes[0].provider
         log.warning("%d pushes to %s have no outcome: %s", len(pushes), provider, name)

@@ -51,6 +51,9 @@ from processors.topic_names import DECISIONS, DELIVERIES, TOKENS
 
 log = logging.getLogger(__name__)
 
+ANSWER_S: Final = 15.0
+"""What is handed over at the end of a lease has so long to be answered; a rebalance waits as long for it."""
+
 ATTEMPTS_MAX: Final = 3
 """How often a push that was never handed over may be attempted anew (the last attempt counts)."""
 
@@ -249,15 +252,18 @@ class PushSenderHandler:
 
     async def _hand_over(self, partition: int, effects: list[Ready]) -> list[tuple[Ready, Outcome | None]]:
         started = self._lease_started.get(partition, time.monotonic())
-        left = started + self._lease.lease_s - time.monotonic()
+        lease_s = self._lease.lease_s
+        left = started + lease_s - time.monotonic()
         if left <= 0:
             self._meters.add(c.LEASE_EXPIRIES, len(effects))
             if await self._look_again(partition, [ready.decision for ready in effects]):
                 return [(ready, None) for ready in effects]
             return [(_given_up(ready), None) for ready in effects]  # none was handed over, so none will be
         try:
-            async with asyncio.timeout(left):
-                outcomes = await self._sender.send([ready.push for ready in effects])
+            async with asyncio.timeout(left + ANSWER_S):
+                outcomes = await self._sender.send(
+                    [ready.push for ready in effects], until_s=started + lease_s
+                )
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what arrived
             log.warning("a set of %d pushes has no outcome: %s", len(effects), type(error).__name__)
             outcomes = [Outcome("unknown", error=type(error).__name__) for _ in effects]

@@ -7,6 +7,7 @@ is done all the same; that is why a claim must fence.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
@@ -186,7 +187,7 @@ class Provider:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:  # noqa: ARG002
         """The moment of this call is when pushes are handed over."""
         world = self._wire.world
         world.handed_over(self._wire.process, pushes)

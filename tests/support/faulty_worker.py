@@ -199,10 +199,10 @@ def refuse_some() -> None:
                 return Outcome("rejected", "transient", "ServiceUnavailable")
         return None
 
-    async def send(self: Any, pushes: Sequence[Any]) -> list[Outcome]:
+    async def send(self: Any, pushes: Sequence[Any], **until: Any) -> list[Outcome]:
         refused = [refusal(push.push_id) for push in pushes]
         taken = [push for push, no in zip(pushes, refused, strict=True) if no is None]
-        outcomes = iter(await honest(self, taken) if taken else [])
+        outcomes = iter(await honest(self, taken, **until) if taken else [])
         return [no or next(outcomes) for no in refused]
 
     ConsoleSender.send = send  # type: ignore[method-assign]

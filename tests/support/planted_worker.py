@@ -63,9 +63,9 @@ def double_pushes() -> None:
     """Every set of pushes is handed over twice."""
     honest = ConsoleSender.send
 
-    async def send(self: Any, pushes: Any) -> Any:
-        await honest(self, pushes)
-        return await honest(self, pushes)
+    async def send(self: Any, pushes: Any, **until: Any) -> Any:
+        await honest(self, pushes, **until)
+        return await honest(self, pushes, **until)
 
     ConsoleSender.send = send  # type: ignore[method-assign]
 

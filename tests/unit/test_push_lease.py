@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, Final
@@ -25,7 +26,7 @@ class Sender:
     def __init__(self) -> None:
         self.sent: list[Push] = []
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:  # noqa: ARG002
         """Accept all."""
         self.sent += pushes
         return [Outcome("accepted") for _ in pushes]

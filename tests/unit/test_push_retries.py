@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ class World:
         found = [codec.decode(record.value) for record in records]
         self.told += [one for one in found if isinstance(one, f.TokenInvalidated)]
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:  # noqa: ARG002
         """The next answer, for one push."""
         self.got += pushes
         return [self.answers.pop(0)]

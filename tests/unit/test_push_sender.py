@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from connectors import codec
@@ -31,7 +32,7 @@ class Barriers:
         """The next answer."""
         return self.left.pop(0)
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:  # noqa: ARG002
         """Accept."""
         self.got += pushes
         return [Outcome("accepted") for _ in pushes]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import ssl
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from connectors.push.apns.answers import OK, outcome_of
 from connectors.push.apns.connection import ApnsConnection
 from connectors.push.apns.request import body_of, headers_of
 from connectors.push.failures import Lost, NotTaken, Unsendable
-from connectors.push.port import Outcome, Push
+from connectors.push.port import LEASE_OVER, Outcome, Push
 
 PRODUCTION: Final = ("api.push.apple.com", 443)
 SANDBOX: Final = ("api.sandbox.push.apple.com", 443)
@@ -96,9 +97,9 @@ class ApnsSender:
         self._opening: asyncio.Task[ApnsConnection] | None = None
         self._proven = False
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`."""
-        return list(await asyncio.gather(*(self._send(push) for push in pushes)))
+        return list(await asyncio.gather(*(self._send(push, until_s) for push in pushes)))
 
     async def close(self) -> None:
         """Take no more pushes, and let those on their way have their answers, within their time."""
@@ -112,7 +113,7 @@ class ApnsSender:
             connection.abort()
         await asyncio.gather(*closed)
 
-    async def _send(self, push: Push) -> Outcome:
+    async def _send(self, push: Push, until_s: float) -> Outcome:
         try:
             body = body_of(push)
             headers = headers_of(push, self._server[0].encode(), self._topic, self._token.header())
@@ -124,6 +125,8 @@ class ApnsSender:
                 connection = await self._connection()
             except NotTaken as error:
                 return Outcome("rejected", "transient", str(error))
+            if time.monotonic() >= until_s:
+                return LEASE_OVER
             try:
                 answer = await connection.send(headers, body)
             except NotTaken as error:

@@ -7,6 +7,8 @@ Delivery guarantee: at most once each. Nothing goes again from here: what was su
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ from connectors.push.fcm import access
 from connectors.push.fcm.answers import OK, outcome_of
 from connectors.push.fcm.message import body_of
 from connectors.push.http_call import HttpCaller
-from connectors.push.port import Outcome, Push
+from connectors.push.port import LEASE_OVER, Outcome, Push
 
 SERVER: Final = "https://fcm.googleapis.com"
 UNAUTHENTICATED: Final = 401
@@ -40,7 +42,7 @@ class FcmSender:
         self._http: HttpCaller | None = None
         self._proven = False
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`."""
         if self._http is None:
             self._http = HttpCaller(self._timeout_s)
@@ -50,6 +52,8 @@ class FcmSender:
             return [Outcome("rejected", "credential", f"no access token: {error}")] * len(pushes)
         except access.Unreachable as error:
             return [Outcome("rejected", "transient", f"no access token: {error}")] * len(pushes)
+        if time.monotonic() >= until_s:
+            return [LEASE_OVER] * len(pushes)
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
         return list(await asyncio.gather(*(self._send(push, headers, self._http) for push in pushes)))
 

@@ -10,6 +10,8 @@ import asyncio
 import base64
 import hashlib
 import json
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ from pywebpush import WebPusher
 
 from connectors.push.failures import Lost, NotTaken, Unsendable
 from connectors.push.http_call import HttpCaller, Reply
-from connectors.push.port import ACCEPTED, ErrorClass, Outcome, Push
+from connectors.push.port import ACCEPTED, LEASE_OVER, ErrorClass, Outcome, Push
 from connectors.push.webpush.subscription import SERVICES, Subscription
 from connectors.push.webpush.vapid import Signer
 
@@ -49,8 +51,10 @@ class WebPushSender:
         self._timeout_s = timeout_s
         self._http: HttpCaller | None = None
 
-    async def send(self, pushes: Sequence[Push]) -> list[Outcome]:
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`."""
+        if time.monotonic() >= until_s:
+            return [LEASE_OVER] * len(pushes)
         if self._http is None:
             self._http = HttpCaller(self._timeout_s)
         return list(await asyncio.gather(*(self._send(push, self._http) for push in pushes)))
