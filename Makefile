@@ -94,6 +94,10 @@ chaos-short: setup-dev ## Kill and freeze workers and Kafka nodes under load, a 
 chaos: setup-dev ## The same for half an hour (CHAOS_SEED, CHAOS_FAULTS, CHAOS_MINUTES, CHAOS_RATE)
 	.venv/bin/python -m tests.chaos
 
+.PHONY: race
+race: setup-dev ## Race 20,000 pushes with revocations, under kills, freezes and a provider's faults: ten minutes
+	OPTIN_TEST_LONG=1 .venv/bin/pytest -s tests/integration/test_race.py $(ARGS)
+
 .PHONY: sim
 sim: setup-dev ## Simulate the roles with faults in virtual time: 1,000 seeds (SEED=7 runs one)
 	.venv/bin/python -m tests.simulation $(or $(SEED),--seeds 1000) $(ARGS)

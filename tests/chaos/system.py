@@ -18,16 +18,21 @@ from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Stack
 from tests.chaos.plan import SESSION_S, TRANSACTION_S
 from tests.support.cluster import Cluster
 from tests.support.disturbed_worker import BUG_ENV, DYNAMIC_ENV, FOLDER_ENV, OPEN_MS_ENV, order_file
-from tests.support.load import Load, definitions, passing
+from tests.support.load import Load, definitions, passing, racing
+from tests.support.providers.apns_mock import ApnsMock
 
 WORKERS: Final = 2
 PARTITIONS: Final = 6
 LEASE_S: Final = 3.0
+CALL_S: Final = 2.0
+"""How long a push may wait for its provider's answer."""
 OPEN_MS: Final = 60
 AT_ONCE: Final = 200
 """Persons whom the load is about at a time."""
 EACH: Final = 40
 """Facts about one person, about: enough to reach a cap of three."""
+SPREAD_S: Final = 5.0
+"""Revocations come within so long after the carts whose pushes they race, which wait two seconds."""
 REPLICATION_ENV: Final = "OPTIN_REPLICATION"
 
 
@@ -46,8 +51,11 @@ class System:
         rate: float,
         progress: Callable[[str], None],
         bugs: str = "",
+        apns: ApnsMock | None = None,
     ) -> None:
+        """`apns`: who the pushes of a load that races them go to; None: a file, and everything goes on."""
         self.folder = folder
+        self.apns = apns
         self.notes = folder / "chaos"
         self.lease_ms = int(LEASE_S * 1e3)
         self._resources = ExitStack()
@@ -67,12 +75,15 @@ class System:
                 OPEN_MS_ENV: str(OPEN_MS),
                 DYNAMIC_ENV: "journeys-1,delivery-1",
                 BUG_ENV: bugs,
+                **(_by_apns(folder, apns) if apns is not None else {}),
             },
             prepare=[migrate_tables, publish(rules)],
             command=lambda role: [sys.executable, "-m", "tests.support.disturbed_worker", role],
             partitions=PARTITIONS,
         )
-        self.load = Load(self.cluster.bootstrap, passing(seed, AT_ONCE, EACH), rate)
+        spread = int(rate * SPREAD_S)
+        facts = passing(seed, AT_ONCE, EACH) if apns is None else racing(seed, spread)
+        self.load = Load(self.cluster.bootstrap, facts, rate)
 
     def __enter__(self) -> Self:
         train(self._progress)
@@ -112,6 +123,14 @@ class System:
         draft = file.with_suffix(".new")
         draft.write_text(point)
         draft.replace(file)
+
+
+def _by_apns(folder: Path, mock: ApnsMock) -> dict[str, str]:
+    """Credentials of the load's app, as an environment."""
+    file = folder / "credentials.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(mock.credentials("shop", CALL_S))
+    return {"OPTIN_PUSH_CREDENTIALS": str(file), "OPTIN_RETRY_S": "1"}
 
 
 def stopped(pid: int) -> bool:

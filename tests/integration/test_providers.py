@@ -17,7 +17,7 @@ from processors.wall_clock import wall_ms
 from tests.support.given import fact
 from tests.support.load import definitions
 from tests.support.plain_reader import decode, read
-from tests.support.providers.apns_mock import KEY_ID, TEAM_ID, TOPIC, ApnsMock, Unavailable
+from tests.support.providers.apns_mock import ApnsMock, Unavailable
 from tests.support.replays import wait_until
 
 GOOD, DEAD, REGISTERED_AGAIN, ANOTHER_APPS = range(20), range(20, 30), range(30, 40), range(40, 45)
@@ -92,11 +92,7 @@ def test_what_is_decided_reaches_apns_and_dead_tokens_come_back(tmp_path: Path) 
 
 
 def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
-    (tmp_path / "credentials.yaml").write_text(
-        f"apps:\n  shop:\n    apns:\n      key_file: apns/apns_key.p8\n      key_id: {KEY_ID}\n"
-        f"      team_id: {TEAM_ID}\n      topic: {TOPIC}\n      server: localhost:{mock.port}\n"
-        "      trust: apns/cert.pem\n"
-    )
+    (tmp_path / "credentials.yaml").write_text(mock.credentials("shop"))
     mock.tell("dead", wall_ms(), *map(token, DEAD))
     mock.tell("dead", wall_ms() - 2 * HOUR_MS, *map(token, REGISTERED_AGAIN))
     rules = definitions(tmp_path / "definitions")

@@ -104,7 +104,7 @@ def note_work(journal: Journal) -> None:
         TransactionalWriter.release,
         TransactionalWriter.transact,
     )
-    after, insert = PushSenderHandler.after, MetricsStreamer._insert
+    hand_over, insert = PushSenderHandler._hand_over, MetricsStreamer._insert
 
     async def noted_claim(self: Any, partition: int) -> None:
         await claim(self, partition)
@@ -120,10 +120,10 @@ def note_work(journal: Journal) -> None:
         await transact(self, partition, writes)
         journal.note("end", f"{self._prefix}/{partition}")
 
-    async def noted_after(self: Any, partition: int, effects: Any) -> Any:
+    async def noted_hand_over(self: Any, partition: int, effects: Any) -> Any:
         # The lease is looked at in the same step as this, without an await between the two.
         journal.note("hand", ",".join(ready.push.push_id for ready in effects))
-        return await after(self, partition, effects)
+        return await hand_over(self, partition, effects)
 
     async def noted_insert(self: Any, rows: Any) -> None:
         journal.note("begin", "insert/0")
@@ -133,7 +133,7 @@ def note_work(journal: Journal) -> None:
     TransactionalWriter.claim = noted_claim  # type: ignore[method-assign]
     TransactionalWriter.release = noted_release  # type: ignore[method-assign]
     TransactionalWriter.transact = noted_transact  # type: ignore[method-assign]
-    PushSenderHandler.after = noted_after  # type: ignore[method-assign]
+    PushSenderHandler._hand_over = noted_hand_over  # type: ignore[method-assign]
     MetricsStreamer._insert = noted_insert  # type: ignore[method-assign]
 
 

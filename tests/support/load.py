@@ -6,6 +6,7 @@ Made from a seed; times are the wall clock's, as an app backend's are. All of it
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 import random
 import threading
@@ -56,6 +57,37 @@ def facts(seed: int, count: int, people: int) -> list[f.SubjectFact]:
     """`count` facts about `people` persons; their times are set when they are published."""
     draw = random.Random(seed)
     return [fact(draw, seed, number, draw.randrange(people)) for number in range(count)]
+
+
+def racing(seed: int, spread: int) -> Iterator[f.SubjectFact]:
+    """People without an end who are reached by APNs and leave a cart; every other one revokes soon after.
+
+    The revocation comes up to `spread` facts later: before, with, or after the push.
+    """
+    draw = random.Random(seed)
+    numbers = itertools.count()
+    later: list[tuple[int, int]] = []
+
+    def made(kind: Any, person: int, **fields: Any) -> f.SubjectFact:
+        about: f.SubjectFact = kind(
+            event_id=f"race-{seed}-{next(numbers)}",
+            app="shop",
+            occurred_at=0,
+            source="device",
+            subject=f"race-{person}",
+            installation=f"phone-{person}",
+            **fields,
+        )
+        return about
+
+    for person in itertools.count():
+        yield made(f.PermissionGranted, person, level="authorized")
+        yield made(f.TokenRegistered, person, provider="apns", token=f"{person:064x}")
+        yield made(f.CartUpdated, person, item="boots", change="added")
+        if draw.random() < 1 / 2:
+            heapq.heappush(later, (3 * person + draw.randrange(spread), person))
+        while later and later[0][0] <= 3 * person:
+            yield made(f.PermissionRevoked, heapq.heappop(later)[1], cause="os_settings")
 
 
 def passing(seed: int, at_once: int, each: int) -> Iterator[f.SubjectFact]:

@@ -113,6 +113,15 @@ class ApnsMock:
         """What the mock accepts."""
         return ApnsCredential((self.folder / "apns_key.p8").read_text(), KEY_ID, TEAM_ID, TOPIC)
 
+    def credentials(self, app: str, timeout_s: float = 5.0) -> str:
+        """A file of credentials by which an app sends to the mock."""
+        return (
+            f"apps:\n  {app}:\n    apns:\n      key_file: {self.folder / 'apns_key.p8'}\n"
+            f"      key_id: {KEY_ID}\n      team_id: {TEAM_ID}\n      topic: {TOPIC}\n"
+            f"      server: localhost:{self.port}\n      trust: {self.folder / 'cert.pem'}\n"
+            f"timeout_s: {timeout_s}\n"
+        )
+
     def trust(self) -> ssl.SSLContext:
         """A context that trusts the mock."""
         return ssl.create_default_context(cafile=str(self.folder / "cert.pem"))
