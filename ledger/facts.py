@@ -284,6 +284,20 @@ class PushOpened(ActivityFact, frozen=True, kw_only=True):
     push_id: str
 
 
+class PushDelivered(ActivityFact, frozen=True, kw_only=True):
+    """The push `push_id` arrived: the installation says so, the subject need not have seen it."""
+
+    installation: str
+    push_id: str
+
+
+class PushDismissed(ActivityFact, frozen=True, kw_only=True):
+    """The subject took the push `push_id` away without opening it."""
+
+    installation: str
+    push_id: str
+
+
 class SubjectAttributesSet(ActivityFact, frozen=True, kw_only=True):
     """The app backend said something of the subject; an attribute replaces the one of its name."""
 
@@ -632,6 +646,8 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     CartUpdated,
     OrderPlaced,
     PushOpened,
+    PushDelivered,
+    PushDismissed,
     SubjectAttributesSet,
     CustomActivity,
     OnboardingStepCompleted,

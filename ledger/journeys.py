@@ -25,6 +25,10 @@ _COUNTED_BY_TIME: Final = (f.AppOpened, f.ItemViewed, f.SubjectAttributesSet)
 """Activity whose second copies change nothing by themselves; of the rest the last ids are remembered."""
 
 
+_RECEIPTS: Final = (f.PushDelivered, f.PushDismissed)
+"""What a phone says of a push. Nobody used the app for it, so it is no activity of the subject's."""
+
+
 def react(subject: Subject, name: str, fact: f.SubjectFact, now: int, setting: Setting) -> Step:
     """Apply one activity or erasure fact of subject `name` at `now` (ms)."""
     turn = Turn(name, now, setting)
@@ -32,6 +36,8 @@ def react(subject: Subject, name: str, fact: f.SubjectFact, now: int, setting: S
         return _forget(subject, turn)
     if subject.consent.erased_at is not None or not isinstance(fact, f.ActivityFact):
         return subject, ()
+    if isinstance(fact, _RECEIPTS):
+        return _move(subject, fact, turn)
     if not isinstance(fact, _COUNTED_BY_TIME):
         mark = short_hash(fact.order_id if isinstance(fact, f.OrderPlaced) else fact.event_id)
         if mark in subject.recent:

@@ -27,9 +27,10 @@ def sql(
 ) -> None:
     """Ask ClickHouse one statement.
 
-    The views are consent_current, opt_in_rate, decisions_by_reason, journey_funnel and push_outcomes; the
-    tables behind them are permission_facts, token_facts, activity_facts, decision_facts, delivery_facts and
-    dead_letter_facts (read those with FINAL). docs/reference/clickhouse.md tells every column.
+    The views are consent_current, opt_in_rate, decisions_by_reason, journey_funnel, push_outcomes and
+    push_receipts; the tables behind them are permission_facts, token_facts, activity_facts, decision_facts,
+    delivery_facts and dead_letter_facts (read those with FINAL). docs/reference/clickhouse.md tells every
+    column.
 
     Example: optin sql "SELECT verdict, reason, sum(decisions) FROM decisions_by_reason GROUP BY ALL"
     """

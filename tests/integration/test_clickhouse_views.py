@@ -259,6 +259,33 @@ def test_opens_and_orders_are_credited_as_the_core_credits_them(url: str) -> Non
     assert pushes == (3, 3, 0, 1)
 
 
+def test_receipts_are_joined_to_the_pushes_that_they_are_about(url: str) -> None:
+    """Once each, however often they came; who opened a push had got it."""
+    facts = [*send(1, NOON), *send(2, NOON), *send(3, NOON), *send(4, NOON), *send(5, NOON)]
+    facts += [
+        fact(f.PushDelivered, NOON + 2_000, push_id="push-1"),
+        fact(f.PushDelivered, NOON + 9_000, push_id="push-1"),
+        fact(f.PushOpened, NOON + HOUR, push_id="push-1"),
+        fact(f.PushDelivered, NOON + 4_000, push_id="push-2"),
+        fact(f.PushDismissed, NOON + HOUR, push_id="push-2"),
+        fact(f.PushOpened, NOON + HOUR, push_id="push-3"),
+        fact(f.PushDismissed, NOON + HOUR, push_id="push-3"),
+        fact(f.PushDelivered, NOON + 2_000, push_id="a push of before"),
+    ]
+    rows = rows_of([(one, one.occurred_at) for one in facts])
+    sink = FactSink(url)
+    sink.insert(rows)
+    sink.insert(rows)
+
+    (receipts,) = ask(
+        url,
+        "SELECT provider, journey, accepted, delivered, opened, dismissed, median_delivery_s"
+        " FROM push_receipts",
+    ).rows
+
+    assert receipts == ("console", "cart", 5, 3, 2, 1, 3.0)
+
+
 def test_the_tables_have_the_columns_that_the_sink_writes(url: str) -> None:
     """Names, types and order; so a forgotten column in either place is found."""
     for table, names in NAMES.items():

@@ -61,6 +61,8 @@ GOOD: list[tuple[type[f.SubjectFact], dict[str, Any]]] = [
     (f.SubjectAttributesSet, {"attributes": {f"a{n}": "v" * NOTE_LENGTH_MAX for n in range(NOTES_MAX)}}),
     (f.CustomActivity, {"name": "cooked", "properties": {"n" * WORD_LENGTH_MAX: "größer"}}),
     (f.OnboardingStepCompleted, {"step": "sizes"}),
+    (f.PushDelivered, {"push_id": "p" * 128}),
+    (f.PushDismissed, {"push_id": "p" * 128}),
     (f.OnboardingCompleted, {}),
     (f.TrialStarted, {"trial": "t", "ends_at": NOON + 30 * DAY}),
     (f.UnreadableFactSettled, SETTLED),
@@ -115,6 +117,8 @@ BAD: list[tuple[str, type[f.SubjectFact], dict[str, Any]]] = [
     ("absurd_text", f.CustomActivity, {"name": "cooked", "properties": {"n": "a\nb"}}),
     ("absurd_identifier", f.CustomActivity, {"name": "no word"}),
     ("absurd_identifier", f.OnboardingStepCompleted, {"step": ""}),
+    ("absurd_identifier", f.PushDelivered, {"push_id": ""}),
+    ("absurd_identifier", f.PushDismissed, {"push_id": "p" * 129}),
     ("absurd_identifier", f.TrialEnded, {"trial": "", "outcome": "expired"}),
     ("absurd_time", f.TrialStarted, {"trial": "t", "ends_at": 12}),
 ]
