@@ -10,7 +10,7 @@ from rich.text import Text
 
 from connectors.errors import OptinError
 from processors import report
-from processors.commands import audience, campaign, dead_letters, definitions, replay, topics
+from processors.commands import audience, campaign, dead_letters, definitions, push, replay, topics
 from processors.commands.backtest import backtest
 from processors.commands.bench import bench
 from processors.commands.demo import demo
@@ -42,6 +42,7 @@ app.command()(backtest)
 app.add_typer(definitions.app, name="definitions")
 app.add_typer(audience.app, name="audience")
 app.add_typer(campaign.app, name="campaign")
+app.add_typer(push.app, name="push")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(topics.app, name="topics")
 app.command()(migrate)

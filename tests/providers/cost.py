@@ -8,20 +8,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
+import json
 import os
 import pstats
+import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aioapns import APNs, NotificationRequest, PushType
 
 from connectors.push.apns.sender import ApnsSender
+from connectors.push.fcm.sender import FcmSender
 from connectors.push.port import Push
+from processors.wall_clock import wall_ms
 from tests.support.providers.apns_mock import ApnsMock
 
 IN_FLIGHT: Final = 500
@@ -56,6 +60,20 @@ async def ours(mock: ApnsMock, pushes: int) -> tuple[float, float]:
 
     async def send(number: int) -> bool:
         push = Push(str(uuid.uuid4()), "shop", "apns", f"{number + 1:064x}", "Your cart", "is waiting")
+        return (await sender.send([push]))[0].kind == "accepted"
+
+    try:
+        return await measured(send, pushes)
+    finally:
+        await sender.close()
+
+
+async def by_fcm(told: dict[str, Any], pushes: int) -> tuple[float, float]:
+    """The sender of connectors/push for FCM."""
+    sender = FcmSender(told["account"], wall_ms, server=told["server"], timeout_s=30)
+
+    async def send(number: int) -> bool:
+        push = Push(str(uuid.uuid4()), "shop", "fcm", f"token-{number}", "Your cart", "is waiting")
         return (await sender.send([push]))[0].kind == "accepted"
 
     try:
@@ -114,6 +132,16 @@ def main() -> None:
         for _ in range(ROUNDS):
             found["stock aioapns"].append(asyncio.run(stock(mock, asked.pushes)))
             found["ours"].append(asyncio.run(ours(mock, asked.pushes)))
+    fake = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.providers.fcm_fake"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert fake.stdout is not None
+        told = json.loads(fake.stdout.readline())
+        found["ours by FCM"] = [asyncio.run(by_fcm(told, asked.pushes)) for _ in range(ROUNDS)]
+    finally:
+        fake.kill()
+        fake.wait()
     print(f"load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, {asked.pushes} pushes")
     for name, figures in found.items():
         cpu, rate = min(figures)

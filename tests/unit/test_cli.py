@@ -39,7 +39,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
     assert {words[0] for words, _ in ALL} == {
         *("up", "status", "down", "demo", "replay", "worker", "topics", "migrate"),
         *("sql", "explain", "verify", "bench", "doctor", "dead-letters"),
-        *("definitions", "audience", "campaign", "backtest"),
+        *("definitions", "audience", "campaign", "backtest", "push"),
     }
 
 

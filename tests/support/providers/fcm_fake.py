@@ -1,7 +1,7 @@
 """A stand-in of FCM's v1 API and of Google's token server, as documented; there is no third-party one.
 
-Runs in the test's own loop. Refuses what FCM refuses: a wrong access token, a message without a target, an
-unknown field; and whatever a test asks it to refuse.
+Runs in the test's own loop, or as a process that prints its address and account (`python -m`). Refuses what
+FCM refuses: a wrong access token, a message without a target, an unknown field; and what a test asks it to.
 """
 
 from __future__ import annotations
@@ -140,3 +140,13 @@ def _private_key() -> str:
 
 
 PRIVATE_KEY: Final = _private_key()
+
+
+async def _serve() -> None:
+    async with FcmFake() as fake:
+        print(json.dumps({"server": fake.server, "account": fake.account()}), flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
