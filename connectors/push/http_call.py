@@ -57,7 +57,7 @@ class HttpCaller:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 # An answer that breaks off in its body has told its status all the same.
                 told = await _read(response)
-                return Reply(response.status, told, _seconds(response.headers.get("Retry-After")))
+                return Reply(response.status, told, seconds_of(response.headers.get("Retry-After")))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotTaken(f"unreachable: {type(error).__name__}") from error
         except TimeoutError as error:
@@ -73,7 +73,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         return b""
 
 
-def _seconds(retry_after: str | None) -> float | None:
+def seconds_of(retry_after: str | None) -> float | None:
     """Seconds or a date (RFC 9110, 10.2.3)."""
     if not retry_after:
         return None
@@ -85,4 +85,6 @@ def _seconds(retry_after: str | None) -> float | None:
         at = parsedate_to_datetime(retry_after)
     except ValueError:
         return None
+    if at.tzinfo is None:  # "-0000": a time in UTC that says nothing of where it was written
+        at = at.replace(tzinfo=dt.UTC)
     return max(0.0, (at - dt.datetime.now(dt.UTC)).total_seconds())

@@ -18,6 +18,7 @@ from py_vapid import Vapid
 
 from connectors.errors import Misconfigured
 from connectors.push.failures import Unsendable
+from connectors.push.http_call import seconds_of
 from connectors.push.port import Options, Outcome, Push
 from connectors.push.webpush.sender import WebPushSender, topic
 from connectors.push.webpush.subscription import SERVICES, Subscription
@@ -157,6 +158,23 @@ def test_an_answer_is_of_the_class_that_it_belongs_to(status: int, outcome: str)
     assert len(service.asked) == 1
     if status == 429:
         assert found.retry_after_s == 11.0
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("120", 120.0),
+        ("-5", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_when_to_come_again_is_understood(said: str | None, seconds: float | None) -> None:
+    """Seconds, or a date with or without a zone; what is neither says nothing."""
+    assert seconds_of(said) == seconds
 
 
 def test_headers_say_what_was_chosen() -> None:
