@@ -277,25 +277,23 @@ class OrderPlaced(ActivityFact, frozen=True, kw_only=True):
     installation: str | None = None
 
 
-class PushOpened(ActivityFact, frozen=True, kw_only=True):
+class ReceiptFact(ActivityFact, frozen=True, kw_only=True):
+    """What an installation says of the push `push_id`."""
+
+    installation: str
+    push_id: str
+
+
+class PushOpened(ReceiptFact, frozen=True, kw_only=True):
     """The subject tapped the push `push_id`."""
 
-    installation: str
-    push_id: str
 
-
-class PushDelivered(ActivityFact, frozen=True, kw_only=True):
+class PushDelivered(ReceiptFact, frozen=True, kw_only=True):
     """The push `push_id` arrived: the installation says so, the subject need not have seen it."""
 
-    installation: str
-    push_id: str
 
-
-class PushDismissed(ActivityFact, frozen=True, kw_only=True):
+class PushDismissed(ReceiptFact, frozen=True, kw_only=True):
     """The subject took the push `push_id` away without opening it."""
-
-    installation: str
-    push_id: str
 
 
 class SubjectAttributesSet(ActivityFact, frozen=True, kw_only=True):

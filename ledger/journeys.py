@@ -25,7 +25,7 @@ _COUNTED_BY_TIME: Final = (f.AppOpened, f.ItemViewed, f.SubjectAttributesSet)
 """Activity whose second copies change nothing by themselves; of the rest the last ids are remembered."""
 
 
-_RECEIPTS: Final = (f.PushDelivered, f.PushDismissed)
+_PASSIVE: Final = (f.PushDelivered, f.PushDismissed)
 """What a phone says of a push. Nobody used the app for it, so it is no activity of the subject's."""
 
 
@@ -36,7 +36,7 @@ def react(subject: Subject, name: str, fact: f.SubjectFact, now: int, setting: S
         return _forget(subject, turn)
     if subject.consent.erased_at is not None or not isinstance(fact, f.ActivityFact):
         return subject, ()
-    if isinstance(fact, _RECEIPTS):
+    if isinstance(fact, _PASSIVE):
         return _move(subject, fact, turn)
     if not isinstance(fact, _COUNTED_BY_TIME):
         mark = short_hash(fact.order_id if isinstance(fact, f.OrderPlaced) else fact.event_id)
