@@ -1,15 +1,41 @@
-"""What can become of a call that has no answer. Inside senders only: what comes out is an `Outcome`."""
+"""What can become of a push that has no answer. Inside senders only: what comes out is an `Outcome`."""
 
 from __future__ import annotations
 
+from connectors.push.port import Outcome
 
-class NotTaken(Exception):  # noqa: N818 - says what happened
+
+class NoAnswer(Exception):  # noqa: N818 - says what happened
+    """The provider has answered nothing; `outcome` says what that means for the push."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The push's outcome, with the words of this failure."""
+        raise NotImplementedError
+
+
+class NotTaken(NoAnswer):
     """The request was surely not processed: it may go again."""
 
+    @property
+    def outcome(self) -> Outcome:
+        """Nobody's fault."""
+        return Outcome("rejected", "transient", str(self))
 
-class Lost(Exception):  # noqa: N818
+
+class Lost(NoAnswer):
     """The request was written and has no answer: nobody knows whether the push was taken."""
 
+    @property
+    def outcome(self) -> Outcome:
+        """Not known, now or later."""
+        return Outcome("unknown", error=str(self))
 
-class Unsendable(Exception):  # noqa: N818
+
+class Unsendable(NoAnswer):
     """The provider would refuse this push for what it is; the words name no person."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The push's own fault."""
+        return Outcome("rejected", "payload", str(self))

@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Final, Self
+from typing import Final
 
 import aiohttp
 
@@ -28,31 +28,30 @@ class Reply:
 
 
 class HttpCaller:
-    """Keeps connections open between calls. Made in a running loop; close it there.
+    """Keeps connections open between calls. Opened by the first call; close it in the same loop.
 
     `timeout_s`: for a whole call. Follows no redirects and no proxy of the environment: an address that
     somebody registered must not lead anywhere else.
     """
 
     def __init__(self, timeout_s: float) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
-            timeout=aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_S, timeout_s / 2)),
-            auto_decompress=False,
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_S, timeout_s / 2))
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """End all connections."""
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Send the request once; raises `NotTaken` or `Lost`."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+                timeout=self._timeout,
+                auto_decompress=False,
+            )
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 # An answer that breaks off in its body has told its status all the same.

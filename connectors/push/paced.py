@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
@@ -12,13 +13,15 @@ from typing import Final
 from connectors.push.pace import Pace
 from connectors.push.port import LEASE_OVER, Outcome, Push, PushSender
 
+log = logging.getLogger(__name__)
+
 SET_MAX: Final = 64
 """Pushes that are handed over together: their answers are heard of together."""
 WAIT_S: Final = 0.02
 
 
 class PacedSender:
-    """Passes pushes on as `pace` allows; what it does not pass on was surely not taken."""
+    """Passes pushes on as `pace` allows; what it does not pass on was surely not taken. Raises nothing."""
 
     def __init__(self, sender: PushSender, pace: Pace) -> None:
         self.pace = pace
@@ -61,7 +64,9 @@ class PacedSender:
         try:
             found = await self._sender.send([pushes[place] for place in places], until_s=until_s)
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what arrived
-            found = [Outcome("unknown", error=type(error).__name__)] * len(places)
+            name, provider = type(error).__name__, pushes[places[0]].provider
+            log.warning("%d pushes to %s have no outcome: %s", len(places), provider, name)
+            found = [Outcome("unknown", error=name)] * len(places)
         finally:
             now_s = time.monotonic()
             for place, outcome in zip(places, found, strict=True):

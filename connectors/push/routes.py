@@ -81,7 +81,7 @@ class Routes:
             sender = self._console if way[1] == CONSOLE else self._paced.get(way)
             if sender is None:
                 return
-            found = await _sent(sender, [pushes[place] for place in places], until_s)
+            found = await sender.send([pushes[place] for place in places], until_s=until_s)
             for place, outcome in zip(places, found, strict=True):
                 outcomes[place] = outcome
 
@@ -165,16 +165,6 @@ class Routes:
         signer = Signer(key, part.contact, self._wall_ms)
         services = (*SERVICES, *part.services)
         return WebPushSender(signer, self._wall_ms, services=services, timeout_s=timeout_s)
-
-
-async def _sent(sender: PushSender, pushes: list[Push], until_s: float) -> list[Outcome]:
-    """The outcomes; one way that breaks leaves the others theirs."""
-    try:
-        return await sender.send(pushes, until_s=until_s)
-    except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what arrived
-        name, provider = type(error).__name__, pushes[0].provider
-        log.warning("%d pushes to %s have no outcome: %s", len(pushes), provider, name)
-        return [Outcome("unknown", error=name)] * len(pushes)
 
 
 async def _close_later(senders: list[_Closable], after_s: float) -> None:

@@ -17,10 +17,10 @@ from typing import Final
 from aioapns.connection import JWTAuthorizationHeaderProvider
 
 from connectors.errors import Misconfigured
-from connectors.push.apns.answers import OK, outcome_of
+from connectors.push.apns.answers import OK, Answer, outcome_of
 from connectors.push.apns.connection import ApnsConnection
-from connectors.push.apns.request import body_of, headers_of
-from connectors.push.failures import Lost, NotTaken, Unsendable
+from connectors.push.apns.request import Headers, body_of, headers_of
+from connectors.push.failures import NoAnswer, NotTaken
 from connectors.push.port import LEASE_OVER, Outcome, Push
 
 PRODUCTION: Final = ("api.push.apple.com", 443)
@@ -117,29 +117,29 @@ class ApnsSender:
         try:
             body = body_of(push)
             headers = headers_of(push, self._server[0].encode(), self._topic, self._token.header())
-        except Unsendable as error:
-            return Outcome("rejected", "payload", str(error))
-        why = ""
+            answer = await self._answer(headers, body, until_s)
+        except NoAnswer as error:
+            return error.outcome
+        if answer is None:
+            return LEASE_OVER
+        if answer.status == OK:
+            self._proven = True
+        elif answer.reason == "ExpiredProviderToken":
+            self._token.was_refused()
+        return outcome_of(answer, proven=self._proven)
+
+    async def _answer(self, headers: Headers, body: bytes, until_s: float) -> Answer | None:
+        """The answer to a request, or None when there was no time to make it. Raises NotTaken or Lost."""
+        why = NotTaken("never tried")
         for _ in range(TRIES_MAX):
-            try:
-                connection = await self._connection()
-            except NotTaken as error:
-                return Outcome("rejected", "transient", str(error))
+            connection = await self._connection()
             if time.monotonic() >= until_s:
-                return LEASE_OVER
+                return None
             try:
-                answer = await connection.send(headers, body)
+                return await connection.send(headers, body)
             except NotTaken as error:
-                why = str(error)
-                continue
-            except Lost as error:
-                return Outcome("unknown", error=str(error))
-            if answer.status == OK:
-                self._proven = True
-            elif answer.reason == "ExpiredProviderToken":
-                self._token.was_refused()
-            return outcome_of(answer, proven=self._proven)
-        return Outcome("rejected", "transient", why)
+                why = error
+        raise why
 
     async def _connection(self) -> ApnsConnection:
         """The open connection; opened if there is none. Others are answering their last. Raises NotTaken."""

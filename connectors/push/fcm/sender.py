@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from connectors.push.failures import Lost, NotTaken, Unsendable
+from connectors.push.failures import NoAnswer
 from connectors.push.fcm import access
 from connectors.push.fcm.answers import OK, outcome_of
 from connectors.push.fcm.message import body_of
@@ -38,14 +38,11 @@ class FcmSender:
         self._token = access.AccessToken(account)
         self._url = f"{server}/v1/projects/{account.get('project_id')}/messages:send"
         self._wall_ms = wall_ms
-        self._timeout_s = timeout_s
-        self._http: HttpCaller | None = None
+        self._http = HttpCaller(timeout_s)
         self._proven = False
 
     async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`."""
-        if self._http is None:
-            self._http = HttpCaller(self._timeout_s)
         try:
             authorization = await self._token.header()
         except access.Refused as error:
@@ -55,23 +52,17 @@ class FcmSender:
         if time.monotonic() >= until_s:
             return [LEASE_OVER] * len(pushes)
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
-        return list(await asyncio.gather(*(self._send(push, headers, self._http) for push in pushes)))
+        return list(await asyncio.gather(*(self._send(push, headers) for push in pushes)))
 
     async def close(self) -> None:
         """End all connections."""
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._http.close()
 
-    async def _send(self, push: Push, headers: dict[str, str], http: HttpCaller) -> Outcome:
+    async def _send(self, push: Push, headers: dict[str, str]) -> Outcome:
         try:
-            reply = await http.post(self._url, body_of(push, self._wall_ms()), headers)
-        except Unsendable as error:
-            return Outcome("rejected", "payload", str(error))
-        except NotTaken as error:
-            return Outcome("rejected", "transient", str(error))
-        except Lost as error:
-            return Outcome("unknown", error=str(error))
+            reply = await self._http.post(self._url, body_of(push, self._wall_ms()), headers)
+        except NoAnswer as error:
+            return error.outcome
         if reply.status == OK:
             self._proven = True
         elif reply.status == UNAUTHENTICATED:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pywebpush import WebPusher
 
-from connectors.push.failures import Lost, NotTaken, Unsendable
+from connectors.push.failures import NoAnswer, Unsendable
 from connectors.push.http_call import HttpCaller, Reply
 from connectors.push.port import ACCEPTED, LEASE_OVER, ErrorClass, Outcome, Push
 from connectors.push.webpush.subscription import SERVICES, Subscription
@@ -48,33 +48,24 @@ class WebPushSender:
         self._signer = signer
         self._wall_ms = wall_ms
         self._services = services
-        self._timeout_s = timeout_s
-        self._http: HttpCaller | None = None
+        self._http = HttpCaller(timeout_s)
 
     async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`."""
         if time.monotonic() >= until_s:
             return [LEASE_OVER] * len(pushes)
-        if self._http is None:
-            self._http = HttpCaller(self._timeout_s)
-        return list(await asyncio.gather(*(self._send(push, self._http) for push in pushes)))
+        return list(await asyncio.gather(*(self._send(push) for push in pushes)))
 
     async def close(self) -> None:
         """End all connections."""
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._http.close()
 
-    async def _send(self, push: Push, http: HttpCaller) -> Outcome:
+    async def _send(self, push: Push) -> Outcome:
         try:
             to = Subscription.read(push.token, self._services)
-            reply = await http.post(to.endpoint, encrypted(push, to), self._headers(push, to))
-        except Unsendable as error:
-            return Outcome("rejected", "payload", str(error))
-        except NotTaken as error:
-            return Outcome("rejected", "transient", str(error))
-        except Lost as error:
-            return Outcome("unknown", error=str(error))
+            reply = await self._http.post(to.endpoint, encrypted(push, to), self._headers(push, to))
+        except NoAnswer as error:
+            return error.outcome
         return outcome_of(reply)
 
     def _headers(self, push: Push, to: Subscription) -> dict[str, str]:
