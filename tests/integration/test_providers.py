@@ -17,17 +17,14 @@ from processors.wall_clock import wall_ms
 from tests.support.given import fact
 from tests.support.load import definitions
 from tests.support.plain_reader import decode, read
-from tests.support.providers.apns_mock import ApnsMock, Unavailable
+from tests.support.providers.apns_mock import ApnsMock
+from tests.support.providers.part import or_skip
+from tests.support.providers.pushes import token
 from tests.support.replays import wait_until
 
 GOOD, DEAD, REGISTERED_AGAIN, ANOTHER_APPS = range(20), range(20, 30), range(30, 40), range(40, 45)
 SETTLE_S = 90.0
 HOUR_MS = 3_600_000
-
-
-def token(number: int) -> str:
-    """A device token in the form that Apple gives out."""
-    return f"{number:064x}"
 
 
 def said(number: int, round_: str) -> list[f.SubjectFact]:
@@ -84,11 +81,8 @@ def outcomes(bootstrap: str) -> Counter[str]:
 @pytest.mark.timeout(300)
 def test_what_is_decided_reaches_apns_and_dead_tokens_come_back(tmp_path: Path) -> None:
     """Dead tokens are not tried again, unless they were registered after they died."""
-    try:
-        with ApnsMock(tmp_path / "apns") as mock:
-            _journey_of_pushes(tmp_path, mock)
-    except Unavailable as error:
-        pytest.skip(str(error))
+    with or_skip(ApnsMock(tmp_path / "apns")) as mock:
+        _journey_of_pushes(tmp_path, mock)
 
 
 def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:

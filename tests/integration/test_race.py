@@ -13,7 +13,8 @@ import pytest
 
 from tests.chaos.report import lines
 from tests.chaos.run import run
-from tests.support.providers.apns_mock import ApnsMock, Unavailable
+from tests.support.providers.apns_mock import ApnsMock
+from tests.support.providers.part import or_skip
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
 SEED = int(os.environ.get("OPTIN_CHAOS_SEED") or time.time())
@@ -30,23 +31,20 @@ PUSHES_MIN = 20_000 if LONG else 500
 def test_no_push_outruns_a_revocation(tmp_path: Path) -> None:
     """None later than its acknowledgement, a lease and a call; none twice; none that was due is lost."""
     print(f"OPTIN_CHAOS_SEED={SEED}")
-    try:
-        with ApnsMock(tmp_path / "apns") as mock:
-            finding = run(
-                tmp_path / "system",
-                name="race",
-                nodes=1,
-                seed=SEED,
-                counts=COUNTS,
-                last_s=LAST_S,
-                rate=RATE,
-                hits_min=1,
-                progress=print,
-                apns=mock,
-            )
-            counts = mock.counts()
-    except Unavailable as error:
-        pytest.skip(str(error))
+    with or_skip(ApnsMock(tmp_path / "apns")) as mock:
+        finding = run(
+            tmp_path / "system",
+            name="race",
+            nodes=1,
+            seed=SEED,
+            counts=COUNTS,
+            last_s=LAST_S,
+            rate=RATE,
+            hits_min=1,
+            progress=print,
+            apns=mock,
+        )
+        counts = mock.counts()
     print("\n".join(lines(finding)))
     print(f"provider: {counts}")
     eligible = finding.counts["decided: send"] - finding.counts["PushWithheldLate"]

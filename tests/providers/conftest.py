@@ -6,18 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.providers.apns_mock import ApnsMock, Unavailable
+from tests.support.providers.apns_mock import ApnsMock
+from tests.support.providers.part import or_skip
 from tests.support.providers.web_push_mock import WebPushMock
 
 
 @pytest.fixture(scope="session")
 def apns_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApnsMock]:
     """Pushy's mock server, once for the session."""
-    try:
-        with ApnsMock(tmp_path_factory.mktemp("apns")) as mock:
-            yield mock
-    except Unavailable as error:
-        pytest.skip(str(error))
+    with or_skip(ApnsMock(tmp_path_factory.mktemp("apns"))) as mock:
+        yield mock
 
 
 @pytest.fixture
@@ -30,8 +28,5 @@ def apns(apns_process: ApnsMock) -> ApnsMock:
 @pytest.fixture(scope="session")
 def web_push(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebPushMock]:
     """The push service of web-push-testing, once for the session."""
-    try:
-        with WebPushMock(tmp_path_factory.mktemp("web-push")) as mock:
-            yield mock
-    except Unavailable as error:
-        pytest.skip(str(error))
+    with or_skip(WebPushMock(tmp_path_factory.mktemp("web-push"))) as mock:
+        yield mock

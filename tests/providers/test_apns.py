@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,48 +20,15 @@ from connectors.push.apns.sender import ApnsCredential, ApnsSender
 from connectors.push.port import Options, Outcome, Push
 from tests.support.providers.apns_mock import ApnsMock
 from tests.support.providers.disturbed_path import DisturbedPath
+from tests.support.providers.pushes import apns_push as push
+from tests.support.providers.pushes import token, words
 
 DEAD_SINCE_MS = 1_700_000_000_123
 
 
-def token(number: int) -> str:
-    """A device token in the form that Apple gives out."""
-    return f"{number:064x}"
-
-
-def push(number: int, **fields: Any) -> Push:
-    """A push to a device of its own."""
-    return Push(str(uuid.uuid4()), "shop", "apns", token(number), "Your cart", "is waiting", **fields)
-
-
-@asynccontextmanager
-async def sender(mock: ApnsMock, port: int = 0, timeout_s: float = 5.0) -> AsyncIterator[ApnsSender]:
-    """A sender to the mock, on its way over `port` if there is one."""
-    made = ApnsSender(
-        mock.credential,
-        server=("localhost", port or mock.port),
-        trust=mock.trust(),
-        timeout_s=timeout_s,
-    )
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-def words(outcomes: Iterable[Outcome]) -> Counter[str]:
-    """How often each outcome came, with its class and reason."""
-    return Counter(" ".join(filter(None, (o.kind, o.error_class, o.error))) for o in outcomes)
-
-
-def accepted_twice(mock: ApnsMock) -> list[str]:
-    """Ids that the server accepted more than once."""
-    return [name for name, times in Counter(one[0] for one in mock.accepted()).items() if times > 1]
-
-
 async def sent(mock: ApnsMock, pushes: Sequence[Push]) -> list[Outcome]:
     """The outcomes of pushes over a connection of their own."""
-    async with sender(mock) as made:
+    async with mock.sender() as made:
         return await made.send(pushes)
 
 
@@ -107,7 +71,7 @@ def test_a_refusal_is_of_the_class_that_it_belongs_to(apns: ApnsMock, reason: st
 
 
 async def _one_by_one(mock: ApnsMock, pushes: Sequence[Push]) -> list[Outcome]:
-    async with sender(mock) as made:
+    async with mock.sender() as made:
         return [(await made.send([one]))[0] for one in pushes]
 
 
@@ -136,7 +100,7 @@ def test_a_reset_leaves_those_on_their_way_unknown(apns: ApnsMock) -> None:
     assert found.total() == 40
     assert found["unknown connection_lost"] >= 1
     assert found["accepted"] <= len(apns.accepted()) <= 40
-    assert accepted_twice(apns) == []
+    assert apns.accepted_twice() == []
 
 
 def test_goaway_sends_only_what_was_not_taken_again(apns: ApnsMock) -> None:
@@ -146,7 +110,7 @@ def test_goaway_sends_only_what_was_not_taken_again(apns: ApnsMock) -> None:
     outcomes = asyncio.run(sent(apns, [push(number) for number in range(40)]))
 
     assert words(outcomes) == {"accepted": 40}
-    assert accepted_twice(apns) == []
+    assert apns.accepted_twice() == []
     assert apns.counts()["connections"] == 2
 
 
@@ -154,7 +118,7 @@ def test_silence_ends_as_unknown_and_the_next_path_works(apns: ApnsMock) -> None
     """In a black hole nobody hangs: pushes are unknown after a while, later ones take a new connection."""
 
     async def outcomes() -> tuple[list[Outcome], list[Outcome], int]:
-        async with DisturbedPath(apns.port) as path, sender(apns, path.port, timeout_s=0.4) as made:
+        async with DisturbedPath(apns.port) as path, apns.sender(path.port, timeout_s=0.4) as made:
             assert words(await made.send([push(0)])) == {"accepted": 1}
             path.mode = "swallows"
             during = await asyncio.wait_for(made.send([push(number) for number in range(1, 30)]), 20)
@@ -167,21 +131,21 @@ def test_silence_ends_as_unknown_and_the_next_path_works(apns: ApnsMock) -> None
     assert words(during) == {"unknown timeout": 29}
     assert words(after) == {"accepted": 30}
     assert connections == 2
-    assert accepted_twice(apns) == []
+    assert apns.accepted_twice() == []
 
 
 def test_answers_that_get_lost_leave_pushes_unknown(apns: ApnsMock) -> None:
     """Of a half-open connection: the server took them all, and nobody sends them again."""
 
     async def outcomes() -> list[Outcome]:
-        async with DisturbedPath(apns.port) as path, sender(apns, path.port, timeout_s=0.4) as made:
+        async with DisturbedPath(apns.port) as path, apns.sender(path.port, timeout_s=0.4) as made:
             await made.send([push(0)])
             path.mode = "hears_nothing"
             return await asyncio.wait_for(made.send([push(number) for number in range(1, 30)]), 20)
 
     assert words(asyncio.run(outcomes())) == {"unknown timeout": 29}
     assert len(apns.accepted()) == 30
-    assert accepted_twice(apns) == []
+    assert apns.accepted_twice() == []
 
 
 def test_where_nobody_listens_nothing_was_taken(apns: ApnsMock) -> None:
@@ -190,7 +154,7 @@ def test_where_nobody_listens_nothing_was_taken(apns: ApnsMock) -> None:
     async def outcomes() -> list[Outcome]:
         async with DisturbedPath(apns.port) as path:
             port = path.port
-        async with sender(apns, port) as made:
+        async with apns.sender(port) as made:
             return await made.send([push(number) for number in range(100)])
 
     assert words(asyncio.run(outcomes())) == {"rejected transient unreachable: ConnectionRefusedError": 100}
@@ -200,7 +164,7 @@ def test_a_send_that_is_given_up_harms_no_other(apns: ApnsMock) -> None:
     """Cancelled in flight, it is withdrawn; the connection goes on."""
 
     async def kinds() -> list[str]:
-        async with DisturbedPath(apns.port) as path, sender(apns, path.port) as made:
+        async with DisturbedPath(apns.port) as path, apns.sender(path.port) as made:
             await made.send([push(0)])
             path.delay_s = 0.3
             given_up = asyncio.create_task(made.send([push(number) for number in range(1, 20)]))

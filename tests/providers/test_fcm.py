@@ -6,9 +6,6 @@ import asyncio
 import json
 import uuid
 import warnings
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,29 +19,9 @@ from connectors.push.fcm.message import body_of, message_of
 from connectors.push.fcm.sender import FcmSender
 from connectors.push.port import Options, Outcome, Push
 from tests.support.providers.disturbed_path import DisturbedPath
-from tests.support.providers.fcm_fake import FcmFake
-
-NOW_MS = 1_800_000_000_000
-
-
-def push(number: int = 1, **fields: Any) -> Push:
-    """A push to a device of its own."""
-    return Push(str(uuid.uuid4()), "shop", "fcm", f"token-{number}", "Your cart", "is waiting", **fields)
-
-
-@asynccontextmanager
-async def sender(fake: FcmFake, server: str = "", timeout_s: float = 5.0) -> AsyncIterator[FcmSender]:
-    """A sender to the stand-in."""
-    made = FcmSender(fake.account(), lambda: NOW_MS, server=server or fake.server, timeout_s=timeout_s)
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-def words(outcomes: Iterable[Outcome]) -> Counter[str]:
-    """How often each outcome came, with its class and reason."""
-    return Counter(" ".join(filter(None, (o.kind, o.error_class, o.error))) for o in outcomes)
+from tests.support.providers.fcm_fake import NOW_MS, FcmFake
+from tests.support.providers.pushes import fcm_push as push
+from tests.support.providers.pushes import words
 
 
 @pytest.mark.parametrize(
@@ -67,7 +44,7 @@ def test_a_refusal_is_of_the_class_that_it_belongs_to(
     """Among others that are accepted; it is asked once."""
 
     async def outcomes() -> list[Outcome]:
-        async with FcmFake() as fake, sender(fake) as made:
+        async with FcmFake() as fake, fake.sender() as made:
             before = await made.send([push(0)])
             fake.refusals.append((code, retry_after, field))
             refused = await made.send([push(1)])
@@ -87,7 +64,7 @@ def test_before_anything_was_accepted_a_foreign_token_touches_none(code: str) ->
     """All tokens are foreign to a project that is the wrong one."""
 
     async def outcomes() -> list[Outcome]:
-        async with FcmFake() as fake, sender(fake) as made:
+        async with FcmFake() as fake, fake.sender() as made:
             fake.refusals.append((code, "", "message.token"))
             return await made.send([push(1)])
 
@@ -98,7 +75,7 @@ def test_one_bad_token_stops_nobody() -> None:
     """Dead ones and good ones in one batch, each with its own outcome."""
 
     async def outcomes() -> tuple[list[Outcome], int]:
-        async with FcmFake() as fake, sender(fake) as made:
+        async with FcmFake() as fake, fake.sender() as made:
             fake.dead = {f"token-{number}": "UNREGISTERED" for number in range(0, 300, 3)}
             return await made.send([push(number) for number in range(300)]), len(fake.accepted)
 
@@ -113,7 +90,7 @@ def test_an_access_token_is_asked_for_once_and_renewed_ahead_of_its_end() -> Non
     """While it is renewed, the old one is used."""
 
     async def tokens() -> list[int]:
-        async with FcmFake() as fake, sender(fake) as made:
+        async with FcmFake() as fake, fake.sender() as made:
             counts = []
             fake.token_lasts_s = 120  # less than is kept ahead: renewed beside each send
             await asyncio.gather(*(made.send([push(number)]) for number in range(20)))
@@ -143,7 +120,7 @@ def test_without_an_access_token_nothing_was_taken(status: int, outcome: str) ->
     """A key that Google refuses is ours to mend; a token server that is down is not."""
 
     async def outcomes() -> tuple[list[Outcome], list[Outcome]]:
-        async with FcmFake() as fake, sender(fake) as made:
+        async with FcmFake() as fake, fake.sender() as made:
             fake.token_status = status
             during = await made.send([push(number) for number in range(5)])
             assert fake.requests == 0
@@ -160,7 +137,7 @@ def test_a_refused_access_token_is_replaced() -> None:
     """The pushes it was refused for come back as the credential's fault; the next have a new one."""
 
     async def outcomes() -> tuple[list[Outcome], list[Outcome]]:
-        async with FcmFake() as fake, sender(fake) as made:
+        async with FcmFake() as fake, fake.sender() as made:
             await made.send([push()])
             fake.revoke()
             return await made.send([push()]), await made.send([push()])
@@ -175,7 +152,7 @@ def test_what_is_slow_is_unknown_and_not_sent_again() -> None:
     """FCM may take it after we stopped waiting."""
 
     async def outcomes() -> tuple[list[Outcome], int, int]:
-        async with FcmFake() as fake, sender(fake, timeout_s=0.3) as made:
+        async with FcmFake() as fake, fake.sender(timeout_s=0.3) as made:
             await made.send([push()])
             fake.delay_s = 0.6
             found = await made.send([push(number) for number in range(10)])
@@ -195,7 +172,7 @@ def test_a_reset_leaves_those_on_their_way_unknown() -> None:
         async with (
             FcmFake() as fake,
             DisturbedPath(fake.port) as path,
-            sender(fake, f"http://127.0.0.1:{path.port}") as made,
+            fake.sender(f"http://127.0.0.1:{path.port}") as made,
         ):
             await made.send([push()])
             fake.delay_s = 0.3
@@ -220,7 +197,7 @@ def test_where_nobody_listens_nothing_was_taken() -> None:
         async with FcmFake() as fake:
             async with DisturbedPath(fake.port) as path:
                 port = path.port
-            async with sender(fake, f"http://127.0.0.1:{port}") as made:
+            async with fake.sender(f"http://127.0.0.1:{port}") as made:
                 return await made.send([push(number) for number in range(20)])
 
     assert words(asyncio.run(outcomes())) == {"rejected transient unreachable: ClientConnectorError": 20}
@@ -248,7 +225,7 @@ def test_what_is_sent_is_what_firebase_admin_would_send(name: str) -> None:
     """Its own client, over its own transport, sends the same message to the same server."""
 
     async def both() -> list[dict[str, Any]]:
-        async with FcmFake() as fake, sender(fake) as made:
+        async with FcmFake() as fake, fake.sender() as made:
             assert words(await made.send([VARIANTS[name]])) == {"accepted": 1}
             await asyncio.to_thread(_by_firebase_admin, fake, message_of(VARIANTS[name], NOW_MS))
             return fake.accepted
@@ -289,7 +266,7 @@ def test_errors_are_told_apart_as_firebase_admin_does(code: str, theirs: type[Ex
     """The same answer, read by both."""
 
     async def both() -> Outcome:
-        async with FcmFake() as fake, sender(fake) as made:
+        async with FcmFake() as fake, fake.sender() as made:
             fake.refusals += [(code, "", "message.data")] * (1 if code in ONCE else 5)
             with pytest.raises(theirs):
                 await asyncio.to_thread(_by_firebase_admin, fake, message_of(push(), NOW_MS))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,10 @@ from connectors.push.console import ConsoleSender
 from connectors.push.pace import Pace
 from connectors.push.paced import PacedSender
 from connectors.push.port import ACCEPTED, LEASE_OVER, Outcome, Push, PushSender
-from tests.providers import test_apns, test_fcm
 from tests.support.providers.apns_mock import ApnsMock
 from tests.support.providers.disturbed_path import DisturbedPath
 from tests.support.providers.fcm_fake import FcmFake
-
-
-def words(outcomes: Iterable[Outcome]) -> Counter[str]:
-    """How often each outcome came, with its class and reason."""
-    return Counter(" ".join(filter(None, (o.kind, o.error_class, o.error))) for o in outcomes)
+from tests.support.providers.pushes import apns_push, fcm_push, words
 
 
 class Slow:
@@ -50,7 +44,7 @@ def test_all_get_through_with_a_bounded_number_on_their_way() -> None:
     paced = PacedSender(slow, Pace(1e6))
 
     async def outcomes() -> list[list[Outcome]]:
-        sets = [[test_apns.push(number) for number in range(400)] for _ in range(4)]
+        sets = [[apns_push(number) for number in range(400)] for _ in range(4)]
         return await asyncio.gather(*(paced.send(some) for some in sets))
 
     assert [words(one) for one in asyncio.run(outcomes())] == [{"accepted": 400}] * 4
@@ -65,7 +59,7 @@ def test_what_has_no_time_left_is_not_begun() -> None:
     paced = PacedSender(slow, Pace(1e6))
 
     async def outcomes() -> list[Outcome]:
-        pushes = [test_apns.push(number) for number in range(2_000)]
+        pushes = [apns_push(number) for number in range(2_000)]
         return await paced.send(pushes, until_s=time.monotonic() + 0.12)
 
     found = words(asyncio.run(outcomes()))
@@ -80,7 +74,7 @@ def test_a_set_that_is_given_up_frees_its_places() -> None:
     paced = PacedSender(Slow(took_s=5.0), Pace(1e6))
 
     async def given_up() -> None:
-        sending = asyncio.create_task(paced.send([test_apns.push(number) for number in range(20)]))
+        sending = asyncio.create_task(paced.send([apns_push(number) for number in range(20)]))
         await asyncio.sleep(0.05)
         assert paced.pace.in_flight == 20
         sending.cancel()
@@ -97,18 +91,18 @@ def test_a_black_hole_opens_the_breaker_and_a_way_back_closes_it(apns: ApnsMock)
     async def outcomes() -> tuple[list[Outcome], float, list[Outcome], list[Outcome]]:
         async with (
             DisturbedPath(apns.port) as path,
-            test_apns.sender(apns, path.port, timeout_s=0.5) as sender,
+            apns.sender(path.port, timeout_s=0.5) as sender,
         ):
             paced = PacedSender(sender, Pace(1e6))
-            assert words(await paced.send([test_apns.push(0)])) == {"accepted": 1}
+            assert words(await paced.send([apns_push(0)])) == {"accepted": 1}
             path.mode = "swallows"
             began_s = time.monotonic()
-            during = await paced.send([test_apns.push(number) for number in range(1, 600)])
+            during = await paced.send([apns_push(number) for number in range(1, 600)])
             took_s = time.monotonic() - began_s
-            paused = await paced.send([test_apns.push(number) for number in range(600, 700)])
+            paused = await paced.send([apns_push(number) for number in range(600, 700)])
             path.mode = "passes"
             await asyncio.sleep(paced.pace.paused_s(time.monotonic()) + 0.05)
-            after = await paced.send([test_apns.push(number) for number in range(700, 800)])
+            after = await paced.send([apns_push(number) for number in range(700, 800)])
             return during, took_s, paused, after
 
     during, took_s, paused, after = asyncio.run(outcomes())
@@ -120,7 +114,7 @@ def test_a_black_hole_opens_the_breaker_and_a_way_back_closes_it(apns: ApnsMock)
     assert words(paused) == {"rejected transient paused": 100}
     assert all(one.retry_after_s for one in paused)
     assert words(after) == {"accepted": 100}
-    assert [name for name, times in Counter(one[0] for one in apns.accepted()).items() if times > 1] == []
+    assert apns.accepted_twice() == []
 
 
 @pytest.mark.parametrize("reason", ["EXPIRED_PROVIDER_TOKEN", "TOO_MANY_PROVIDER_TOKEN_UPDATES"])
@@ -128,9 +122,9 @@ def test_refused_credentials_pause_their_way(apns: ApnsMock, reason: str) -> Non
     """Of a thousand pushes few reach the provider, and none is the token's fault."""
 
     async def outcomes() -> list[Outcome]:
-        async with test_apns.sender(apns) as sender:
+        async with apns.sender() as sender:
             apns.tell("fail", reason, 10_000)
-            return await PacedSender(sender, Pace(1e6)).send([test_apns.push(n) for n in range(1_000)])
+            return await PacedSender(sender, Pace(1e6)).send([apns_push(n) for n in range(1_000)])
 
     found = asyncio.run(outcomes())
 
@@ -143,14 +137,14 @@ def test_quota_is_respected() -> None:
     """FCM says 429 with Retry-After: everything waits that long, then goes on."""
 
     async def outcomes() -> tuple[list[Outcome], list[Outcome], int]:
-        async with FcmFake() as fake, test_fcm.sender(fake) as sender:
+        async with FcmFake() as fake, fake.sender() as sender:
             paced = PacedSender(sender, Pace(1e6))
             fake.refusals.append(("QUOTA_EXCEEDED", "1", ""))
-            first = await paced.send([test_fcm.push(0)])
-            during = await paced.send([test_fcm.push(number) for number in range(50)])
+            first = await paced.send([fcm_push(0)])
+            during = await paced.send([fcm_push(number) for number in range(50)])
             asked = fake.requests
             await asyncio.sleep(1.1)
-            return [*first, *during], await paced.send([test_fcm.push(n) for n in range(50)]), asked
+            return [*first, *during], await paced.send([fcm_push(n) for n in range(50)]), asked
 
     during, after, asked = asyncio.run(outcomes())
 
@@ -164,11 +158,11 @@ def test_no_sender_begins_after_its_time(apns: ApnsMock, tmp_path: Path) -> None
     shown = tmp_path / "pushes.jsonl"
 
     async def outcomes() -> tuple[list[Outcome], dict[str, int], int]:
-        async with FcmFake() as fake, test_apns.sender(apns) as by_apns, test_fcm.sender(fake) as by_fcm:
+        async with FcmFake() as fake, apns.sender() as by_apns, fake.sender() as by_fcm:
             senders: list[PushSender] = [by_apns, by_fcm, ConsoleSender(shown)]
             found = []
             for sender in senders:
-                found += await sender.send([test_apns.push(1)], until_s=time.monotonic())
+                found += await sender.send([apns_push(1)], until_s=time.monotonic())
             return found, apns.counts(), fake.requests
 
     found, counts, requests = asyncio.run(outcomes())

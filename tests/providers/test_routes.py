@@ -15,9 +15,9 @@ from connectors.push import routes
 from connectors.push.port import ACCEPTED, Outcome, Push
 from connectors.push.routes import Routes
 from processors.wall_clock import wall_ms
-from tests.providers.test_fcm import push
 from tests.support.providers.apns_mock import write_keys
 from tests.support.providers.fcm_fake import FcmFake
+from tests.support.providers.pushes import push_to
 
 
 class Console:
@@ -43,8 +43,7 @@ def credentials(folder: Path, fake: FcmFake, *apps: str) -> Path:
 
 def to(app: str, provider: str = "fcm") -> Push:
     """A push of an app by a provider."""
-    made = push()
-    return Push(made.push_id, app, provider, made.token, made.title, made.body)
+    return push_to(provider, "token-1", app=app)
 
 
 def test_each_push_goes_its_way(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,6 +22,7 @@ from connectors.push.webpush.sender import WebPushSender, topic
 from connectors.push.webpush.subscription import SERVICES, Subscription
 from connectors.push.webpush.vapid import Signer
 from processors.wall_clock import wall_ms
+from tests.support.providers.pushes import push_to, words
 from tests.support.providers.web_push_mock import WebPushMock
 
 CONTACT = "mailto:push@shop.example"
@@ -40,12 +39,7 @@ def keys() -> tuple[str, str]:
 
 def push(subscription: str, **fields: Any) -> Push:
     """A push to a browser."""
-    return Push(str(uuid.uuid4()), "shop", "web_push", subscription, "Your cart", "is waiting", **fields)
-
-
-def words(outcomes: Iterable[Outcome]) -> Counter[str]:
-    """How often each outcome came, with its class and reason."""
-    return Counter(" ".join(filter(None, (o.kind, o.error_class, o.error))) for o in outcomes)
+    return push_to("web_push", subscription, **fields)
 
 
 async def sent(private: str, origin: str, pushes: list[Push], timeout_s: float = 5.0) -> list[Outcome]:
@@ -125,6 +119,11 @@ def subscription(origin: str) -> str:
     _, public = keys()
     secret = base64.urlsafe_b64encode(b"s" * 16).rstrip(b"=").decode()
     return json.dumps({"endpoint": f"{origin}/push/1", "keys": {"p256dh": public, "auth": secret}})
+
+
+def at(endpoint: str) -> str:
+    """A subscription at another address."""
+    return subscription("x").replace("x/push/1", endpoint)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +219,7 @@ def test_what_is_too_long_is_not_sent() -> None:
 
     async def outcomes() -> list[Outcome]:
         async with service.running() as origin:
-            long = Push("p", "shop", "web_push", subscription(origin), "t", "ä" * 2_000)
+            long = push(subscription(origin), body="ä" * 2_000)
             return await sent(private, origin, [long])
 
     (found,) = asyncio.run(outcomes())
@@ -240,45 +239,35 @@ def test_what_is_too_long_is_not_sent() -> None:
 )
 def test_push_services_of_browsers_are_called(endpoint: str) -> None:
     """By their names."""
-    token = subscription("x").replace("x/push/1", endpoint)
-
-    assert Subscription.read(token, SERVICES).endpoint == endpoint
+    assert Subscription.read(at(endpoint), SERVICES).endpoint == endpoint
 
 
-@pytest.mark.parametrize(
-    "endpoint",
-    [
-        "http://fcm.googleapis.com/fcm/send/abc",
-        "https://fcm.googleapis.com:8443/abc",
-        "https://fcm.googleapis.com.example.com/abc",
-        "https://me@fcm.googleapis.com/abc",
-        "https://push.apple.com.evil.example/abc",
-        "https://evilpush.apple.com.example/abc",
-        "https://169.254.169.254/latest/meta-data",
-        "https://localhost/abc",
-        "file:///etc/passwd",
-    ],
-)
-def test_nobody_else_is_called(endpoint: str) -> None:
-    """An address that somebody registered must not lead into our own network."""
-    token = subscription("x").replace("x/push/1", endpoint)
-
-    with pytest.raises(Unsendable, match="UnknownPushService"):
-        Subscription.read(token, SERVICES)
+FOREIGN = "UnknownPushService"
+"""An address that somebody registered must not lead into our own network."""
+NONE = "BadSubscription"
 
 
 @pytest.mark.parametrize(
-    "token",
+    ("token", "why"),
     [
-        "",
-        "{}",
-        "not json",
-        '{"endpoint": "https://fcm.googleapis.com/x", "keys": {"p256dh": "AA", "auth": "AA"}}',
+        (at("http://fcm.googleapis.com/fcm/send/abc"), FOREIGN),
+        (at("https://fcm.googleapis.com:8443/abc"), FOREIGN),
+        (at("https://fcm.googleapis.com.example.com/abc"), FOREIGN),
+        (at("https://me@fcm.googleapis.com/abc"), FOREIGN),
+        (at("https://push.apple.com.evil.example/abc"), FOREIGN),
+        (at("https://evilpush.apple.com.example/abc"), FOREIGN),
+        (at("https://169.254.169.254/latest/meta-data"), FOREIGN),
+        (at("https://localhost/abc"), FOREIGN),
+        (at("file:///etc/passwd"), FOREIGN),
+        ("", NONE),
+        ("{}", NONE),
+        ("not json", NONE),
+        ('{"endpoint": "https://fcm.googleapis.com/x", "keys": {"p256dh": "AA", "auth": "AA"}}', NONE),
     ],
 )
-def test_what_is_no_subscription_is_refused(token: str) -> None:
-    """As a value, whatever it is."""
-    with pytest.raises(Unsendable, match="BadSubscription"):
+def test_what_is_no_subscription_of_a_push_service_is_refused(token: str, why: str) -> None:
+    """As a value, whatever it is: nobody else is called."""
+    with pytest.raises(Unsendable, match=why):
         Subscription.read(token, SERVICES)
 
 

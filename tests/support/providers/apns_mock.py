@@ -12,6 +12,9 @@ import json
 import ssl
 import subprocess
 import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -23,16 +26,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from connectors.kafka.jars import cache_folder
-from connectors.push.apns.sender import ApnsCredential
+from connectors.push.apns.sender import ApnsCredential, ApnsSender
+from tests.support.providers.part import Unavailable
 
 SOURCE: Final = Path(__file__).with_name("ApnsMock.java")
 PUSHY: Final = "com.eatthepath:pushy:0.15.4+org.slf4j:slf4j-nop:1.7.36"
 COMPILER: Final = "org.eclipse.jdt:ecj:3.46.0"
 TOPIC, KEY_ID, TEAM_ID = "com.example.app", "KEYID12345", "TEAMID1234"
-
-
-class Unavailable(Exception):  # noqa: N818 - named for what was met
-    """The mock can't be had here; says why."""
 
 
 def classpath() -> str:
@@ -126,6 +126,16 @@ class ApnsMock:
         """A context that trusts the mock."""
         return ssl.create_default_context(cafile=str(self.folder / "cert.pem"))
 
+    @asynccontextmanager
+    async def sender(self, port: int = 0, timeout_s: float = 5.0) -> AsyncIterator[ApnsSender]:
+        """A sender to the mock, on its way over `port` if there is one."""
+        server = ("localhost", port or self.port)
+        made = ApnsSender(self.credential, server=server, trust=self.trust(), timeout_s=timeout_s)
+        try:
+            yield made
+        finally:
+            await made.close()
+
     def tell(self, command: str, *words: object) -> str:
         """Drive the mock; see ApnsMock.java."""
         request = urllib.request.Request(
@@ -144,6 +154,10 @@ class ApnsMock:
         return [
             (a, b, int(c)) for a, b, c in (line.split(" ") for line in self.tell("accepted").splitlines())
         ]
+
+    def accepted_twice(self) -> list[str]:
+        """Ids that were accepted more than once."""
+        return [name for name, times in Counter(one[0] for one in self.accepted()).items() if times > 1]
 
 
 def write_keys(folder: Path) -> None:

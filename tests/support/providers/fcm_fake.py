@@ -9,13 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from connectors.push.fcm.sender import FcmSender
+
 PROJECT: Final = "shop-1"
+NOW_MS: Final = 1_800_000_000_000
+"""The time that senders to it go by."""
 KNOWN: Final = {"token", "data", "notification", "android", "apns", "webpush", "fcm_options"}
 FCM_ERROR: Final = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 BAD_REQUEST: Final = "type.googleapis.com/google.rpc.BadRequest"
@@ -91,6 +97,15 @@ class FcmFake:
             "client_email": "optin@shop-1.iam.gserviceaccount.com",
             "token_uri": f"http://127.0.0.1:{port or self.port}/token",
         }
+
+    @asynccontextmanager
+    async def sender(self, server: str = "", timeout_s: float = 5.0) -> AsyncIterator[FcmSender]:
+        """A sender to the stand-in, on its way over `server` if there is one."""
+        made = FcmSender(self.account(), lambda: NOW_MS, server=server or self.server, timeout_s=timeout_s)
+        try:
+            yield made
+        finally:
+            await made.close()
 
     def revoke(self) -> None:
         """No access token issued so far is good any more."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from connectors.kafka.jars import cache_folder
 from connectors.loopback import answers, choose_port
-from tests.support.providers.apns_mock import Unavailable
+from tests.support.providers.part import Unavailable
 
 PACKAGE: Final = "web-push-testing@1.2.2"
 SCRIPT: Final = Path(__file__).with_name("web_push_mock.js")
