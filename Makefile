@@ -102,6 +102,10 @@ race: setup-dev ## Race 20,000 pushes with revocations, under kills, freezes and
 sim: setup-dev ## Simulate the roles with faults in virtual time: 1,000 seeds (SEED=7 runs one)
 	.venv/bin/python -m tests.simulation $(or $(SEED),--seeds 1000) $(ARGS)
 
+.PHONY: outages
+outages: setup-dev ## Simulate providers that are away for five hours: who leaves when, and who not
+	.venv/bin/python -m tests.simulation.outages
+
 .PHONY: crash-points
 crash-points: setup-dev ## Kill a worker at every place where it can stand still, before it and after it
 	OPTIN_TEST_LONG=1 .venv/bin/pytest -s tests/integration/test_crash_points.py $(ARGS)

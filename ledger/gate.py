@@ -106,7 +106,7 @@ class Question:
     @property
     def send_before(self) -> int:
         """When a push that is decided now is too late: the policy's limit, or the next quiet hours."""
-        limit = self.now + self.policy.send_within_ms
+        limit = self.now + self.policy.within_ms(transactional=self.snapshot.category == TRANSACTIONAL)
         if self.snapshot.category == TRANSACTIONAL or self.quiet_hours is None:
             return limit
         return next_quiet(self.now, limit, *self.quiet_hours, self.zones)

@@ -59,3 +59,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How long a suppression holds at most that was given no end, by its reason."""
     transactional_messages: tuple[str, ...] = ()
     transactional_cap: Cap | None = None
+    transactional_within_ms: int | None = None
+
+    def within_ms(self, *, transactional: bool) -> int:
+        """How long after its decision a push may be handed over."""
+        own_ms = self.transactional_within_ms if transactional else None
+        return self.send_within_ms if own_ms is None else own_ms

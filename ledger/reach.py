@@ -68,12 +68,20 @@ def mark_unreadable(reach: Reach, offset: int, at: int) -> Reach:
 
 
 def late_refusal(
-    reach: Reach, decision: f.PushDecided, installation: str, policy: Policy, now: int
+    reach: Reach,
+    decision: f.PushDecided,
+    installation: str,
+    policy: Policy,
+    now: int,
+    *,
+    takes_ms: int = 0,
 ) -> str | None:
     """Why a decided push must not go to `installation` after all, or None.
 
     Looks only at what can have changed since the gate: consent, token, and the time limit. Caps, quiet
     hours and holdout were settled by the decision, whose slot is reserved.
+
+    `takes_ms`: how long handing it over may take; a push that could leave after its limit does not begin.
     """
     view = consent_view(reach.consent, decision.app, decision.topic)
     if view.erased:
@@ -98,7 +106,7 @@ def late_refusal(
             return "topic"
         if view.pause_until is not None and (view.pause_until < 0 or now < view.pause_until):
             return "paused"
-    if decision.send_before is not None and now >= decision.send_before:
+    if decision.send_before is not None and now + takes_ms >= decision.send_before:
         return "expired"
     return None
 

@@ -9,9 +9,11 @@ from ledger.gate import TRANSACTIONAL
 
 WAIT_MS_MAX: Final = 900_000
 """Apple asks for at most one try in a quarter of an hour while its servers fail."""
-TRIES_MAX: Final = 32
-UNKNOWN_TRIES_MAX: Final = 5
-"""Of a transactional push: so often at most may it be shown instead of one."""
+TRIES_MAX: Final = 128
+"""A day of them."""
+UNKNOWN_WAITS: Final = (6, 30, 180, 720, 2_160)
+"""After each try of a transactional push that nobody knows about: the wait, in first waits (a minute to six
+hours by default). A provider that takes pushes and tells nobody may show one once more by each of these."""
 SPREAD: Final = 0.25
 """Waits differ by so much of themselves, so that those who were refused together don't come back together."""
 
@@ -34,22 +36,25 @@ def next_try(
     push: str,
     tries: int,
     *,
-    is_unknown: bool,
+    unknowns: int,
     first_ms: int,
     retry_after_ms: int,
     now: int,
-    send_before: int | None,
+    last: int | None,
 ) -> int | None:
     """The time (ms) of the next try after `tries` of them, or None when there is none any more.
 
-    `first_ms`: the wait after the first try; it doubles up to `WAIT_MS_MAX`. Never before the provider wants
-    to hear of us again, and never when the push is over by then.
+    `first_ms`: the wait after the first try; it doubles up to `WAIT_MS_MAX`. `unknowns`: how many tries
+    nobody knows about, if the last one is such a one; else 0. Never before the provider wants to hear of us
+    again, and not at `last` or later.
     """
-    if tries >= (UNKNOWN_TRIES_MAX if is_unknown else TRIES_MAX):
+    if tries >= TRIES_MAX or unknowns > len(UNKNOWN_WAITS):
         return None
     wait = min(WAIT_MS_MAX, first_ms << min(tries - 1, 20))
+    if unknowns:
+        wait = first_ms * UNKNOWN_WAITS[unknowns - 1]
     share = bucket(f"try-{tries}", push) / BUCKETS
     at = now + max(retry_after_ms, int(wait * (1 + SPREAD * share)))
-    if send_before is not None and at >= send_before:
+    if last is not None and at >= last:
         return None
     return at

@@ -54,7 +54,11 @@ class Settings(BaseSettings):
     retry_s: float = Field(
         10.0, gt=0, le=900, description="first wait until a push that no provider took is tried again"
     )
-    lease_s: float = Field(10.0, gt=0, description="longest time from the read barrier to the provider")
+    lease_s: float = Field(
+        10.0,
+        gt=0,
+        description="longest time from the read barrier to the provider; a push has at least so much left",
+    )
     clock_skew_s: float = Field(2.0, ge=0, description="how far clocks of two workers may differ")
     barrier_timeout_s: float = Field(10.0, gt=0, description="longest wait for consent to be folded")
     stalled_s_max: float = Field(60.0, gt=5, description="lag without progress ends the process after this")

@@ -20,8 +20,8 @@ class Past:
     """How often it was handed over."""
     misses: int = 0
     """How often its lease ended before it could be handed over, in a row."""
-    perhaps: bool = False
-    """Whether it may have been taken."""
+    unknowns: int = 0
+    """How many of these tries may have been taken."""
 
 
 FRESH: Final = Past()
@@ -60,7 +60,7 @@ def withheld_late(
     push: str, decision: f.PushDecided, installation: str, reason: str, now: int, past: Past
 ) -> f.DeliveryFact:
     """The last look said no. Of a push that may have been taken before, nobody can say that it was not."""
-    if past.perhaps:
+    if past.unknowns:
         return _unknown(push, decision, installation, reason, now)
     return f.PushWithheldLate(**_envelope("withheld_late", push, decision, installation, now), reason=reason)
 
@@ -74,7 +74,7 @@ def outcome_fact(ready: Ready, outcome: Outcome, now: int) -> f.DeliveryFact:
 
     if outcome.kind == "accepted":
         return f.PushAccepted(**about("accepted"), provider=provider)
-    if outcome.kind == "rejected" and not ready.past.perhaps:
+    if outcome.kind == "rejected" and not ready.past.unknowns:
         return f.PushRejected(
             **about("rejected"), provider=provider, error_class=outcome.error_class, error=outcome.error
         )

@@ -133,6 +133,7 @@ class PushSenderHandler:
         self._leaving = leaving
         self._append_all = append_all
         self._by_events = by_events
+        self._takes_ms = 0 if by_events else int(lease.lease_s * 1_000)
         self._meters = meters
         self._lease_started: dict[int, float] = {}
 
@@ -185,7 +186,7 @@ class PushSenderHandler:
         if policy is None:
             raise UnknownDefinition(f"policy {decision.policy_version}")
         now = transaction.now
-        late = late_refusal(reach, decision, installation, policy, now)
+        late = late_refusal(reach, decision, installation, policy, now, takes_ms=self._takes_ms)
         to = address(reach, where)
         if late is not None or to is None:
             self._end(
@@ -222,7 +223,7 @@ class PushSenderHandler:
             number,
             ends,
             past.tries,
-            perhaps=past.perhaps,
+            perhaps=past.unknowns,
             decision=codec.encode(decision) if again and not self._by_events else b"",
         )
 
@@ -275,7 +276,7 @@ class PushSenderHandler:
         if isinstance(first, Due):
             row = first.row
             if outcome:
-                past = Past(row.tries, perhaps=row.perhaps)
+                past = Past(row.tries, unknowns=int(row.perhaps))
                 self._attempt(first.decision, row.installation, row.attempt + 1, transaction, past)
             else:
                 transaction.put(attempt_key(row.push_id), row)  # due still, for whoever owns it then
@@ -306,16 +307,16 @@ class PushSenderHandler:
         again = retry.may_go_again(decision.category, is_unknown=is_unknown, error_class=outcome.error_class)
         if outcome.kind == "accepted" or not again or self._by_events:
             return False
-        tried = Past(past.tries + 1, perhaps=past.perhaps or is_unknown)
+        tried = Past(past.tries + 1, unknowns=past.unknowns + is_unknown)
         name = ready.push.push_id
         at = retry.next_try(
             name,
             tried.tries,
-            is_unknown=is_unknown,
+            unknowns=tried.unknowns if is_unknown else 0,
             first_ms=self._retry_ms,
             retry_after_ms=int((outcome.retry_after_s or 0.0) * 1_000),
             now=self._wall_ms(),
-            send_before=decision.send_before,
+            last=None if decision.send_before is None else decision.send_before - self._takes_ms,
         )
         if at is None:
             return False
@@ -350,11 +351,11 @@ class PushSenderHandler:
         """
         if not isinstance(row, Attempt):
             return
-        if row.decision and (row.waits or row.tries + 1 < retry.UNKNOWN_TRIES_MAX):
+        if row.decision and (row.waits or row.perhaps < len(retry.UNKNOWN_WAITS)):
             decision = codec.decode(row.decision)
             assert isinstance(decision, f.PushDecided)
             if not row.waits:
-                row = msgspec.structs.replace(row, tries=row.tries + 1, perhaps=True)
+                row = msgspec.structs.replace(row, tries=row.tries + 1, perhaps=row.perhaps + 1)
             transaction.effect(Due(decision, row))
             return
         self._end(row.push_id, never_known(row, transaction.now), transaction)

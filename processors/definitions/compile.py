@@ -37,6 +37,7 @@ def policy_of(given: m.Policy) -> p.Policy:
         suppression_ms=dict(sorted(given.suppression.items())),
         transactional_messages=tuple(sorted(transactional.messages)),
         transactional_cap=None if transactional.cap is None else _cap(transactional.cap),
+        transactional_within_ms=transactional.send_within,
     )
 
 

@@ -236,6 +236,7 @@ class Transactional(Definition):
 
     messages: tuple[Name, ...] = ()
     cap: Cap | None = None
+    send_within: Some | None = None
 
 
 class Policy(Definition):

@@ -208,6 +208,8 @@ def delivery_objections(world: World, ledger: Ledger, decisions: Decisions) -> l
     for where in wanted | outcomes.keys():
         if len(outcomes[where]) != 1 or where not in wanted:
             found.append(f"push {where} has the outcomes {outcomes[where]}")
+    # A provider that is away refuses pushes without having seen them.
+    told = {"PushAccepted"} if world.scenario.outage else {"PushAccepted", "PushRejected"}
     handed = Counter(hand_over.push_id for hand_over in world.hand_overs)
     for push, times in handed.items():
         send = sends[push_of[push][0]] if push in push_of else None
@@ -216,7 +218,7 @@ def delivery_objections(world: World, ledger: Ledger, decisions: Decisions) -> l
         if outcomes[push_of.get(push, ("", ""))] == ["PushWithheldLate"]:
             found.append(f"push {push} was handed over and is called withheld")
     for push, where in push_of.items():
-        if {"PushAccepted", "PushRejected"} & set(outcomes[where]) and push not in handed:
+        if told & set(outcomes[where]) and push not in handed:
             found.append(f"push {push} has an outcome and was never handed over")
     for hand_over in world.hand_overs:
         if attempts.get(hand_over.push_id, 1e12) > hand_over.at:

@@ -24,6 +24,8 @@ T = TypeVar("T")
 RETRY_S = 0.02
 BEGIN_TRIES_MAX = 500
 READ_BACK_RECORDS = 40
+CALL_S = 5.0
+"""After so long a sender waits for an answer no more."""
 
 
 class Wire:
@@ -186,10 +188,15 @@ class Provider:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        self._connected = True
 
     async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:  # noqa: ARG002
         """The moment of this call is when pushes are handed over."""
         world = self._wire.world
+        outage, now = world.scenario.outage, world.loop.time()
+        if outage is not None and outage.begins <= now < outage.ends:
+            return await self._away(outage.how, pushes)
+        self._connected = True
         world.handed_over(self._wire.process, pushes)
         hang, fail, unknown, rejected = world.scenario.provider
         luck = world.draw.random()
@@ -207,3 +214,13 @@ class Provider:
             return Outcome("accepted")
 
         return await self._wire.call("send", lambda: [outcome() for _ in pushes])
+
+    async def _away(self, how: str, pushes: Sequence[Push]) -> list[Outcome]:
+        world = self._wire.world
+        if how == "refuses" or not self._connected:
+            busy = Outcome("rejected", "transient", "unreachable")
+            return await self._wire.call("send", lambda: [busy] * len(pushes))
+        self._connected = how == "mute"
+        world.handed_over(self._wire.process, pushes, lost=how == "swallows")
+        await asyncio.sleep(CALL_S)
+        return [Outcome("unknown", error="timeout")] * len(pushes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from tests.simulation.judge import judge
@@ -25,10 +27,17 @@ class Result:
 
 def run(scenario: Scenario) -> Result:
     """Run a scenario once, or twice by the event clock: then without faults, which must give the same."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # what a dying worker says is told by `deaths`
-    try:
+    with quietly():
         return _run(scenario)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without log lines: what a dying worker says is told by `deaths`."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
     finally:
         logging.disable(disabled)
 

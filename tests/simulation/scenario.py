@@ -91,6 +91,21 @@ class Fault:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Outage:
+    """The provider is away from `begins` to `ends` (virtual s).
+
+    `how`: it `refuses` what it is given; or `swallows` what comes over an open connection, and no new one can
+    be opened; or is `mute`: takes everything, and its answers get lost.
+
+    Senders then keep their pace as `connectors.push.paced` does it.
+    """
+
+    begins: float
+    ends: float
+    how: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Scenario:
     """A schedule and the deployment that it strikes."""
 
@@ -110,6 +125,8 @@ class Scenario:
     """Chances of a set of pushes to hang, to fail, to be unknown, to be rejected."""
     publications: tuple[Publication, ...]
     faults: tuple[Fault, ...]
+    outage: Outage | None = None
+    send_within_s: float = 900.0
 
 
 def scenario(seed: int) -> Scenario:

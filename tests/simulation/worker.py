@@ -15,6 +15,10 @@ from unittest import mock
 
 from faust.types import TP
 
+from connectors.push import paced
+from connectors.push.pace import Pace
+from connectors.push.paced import PacedSender
+from connectors.push.port import PushSender
 from connectors.rules.cel import CelRules
 from connectors.rules.liquid import LiquidTexts
 from processors import wiring
@@ -42,6 +46,7 @@ LEASE_S = 10.0
 SKEW_S = 2.0
 BARRIER_S = 10.0
 GROUP_CHUNKS = 4
+RATE = 2_000.0
 IDLE_S_MAX = 7_200.0
 """Looking again at nothing costs time in a simulation of days."""
 
@@ -124,8 +129,11 @@ class Worker:
                 return True
             return await wiring._folded(parts, partition, permissions_next, tokens_next)
 
+        sender: PushSender = Provider(self._wire)
+        if scenario.outage is not None:
+            sender = PacedSender(sender, Pace(RATE))
         handler = PushSenderHandler(
-            Provider(self._wire),
+            sender,
             OnePolicy(definitions_of(scenario).policy),
             reach_of,
             barrier,
@@ -212,6 +220,7 @@ def real_parts_on(loop: VirtualLoop, now_ms: Callable[[], int]) -> Iterator[None
     with contextlib.ExitStack() as changes:
         for module, name, stand_in in (
             (push_sender, "time", clock),
+            (paced, "time", clock),
             (wiring, "time", clock),
             (subject_rows, "wall_ms", now_ms),
             (linking, "wall_ms", now_ms),

@@ -45,6 +45,8 @@ class HandOver:
     at: float
     worker: str
     push_id: str
+    lost: bool = False
+    """It never got there."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,9 +98,10 @@ class World:
 
     # What ports tell.
 
-    def handed_over(self, process: Process, pushes: Sequence[Push]) -> None:
+    def handed_over(self, process: Process, pushes: Sequence[Push], *, lost: bool = False) -> None:
         """Pushes left the house."""
-        self.hand_overs += [HandOver(self.loop.time(), process.name, push.push_id) for push in pushes]
+        now = self.loop.time()
+        self.hand_overs += [HandOver(now, process.name, push.push_id, lost) for push in pushes]
 
     def asked(self, process: Process, places: Sequence[tuple[str, int]]) -> None:
         """A worker asks for high watermarks."""

@@ -15,7 +15,7 @@ from ledger import facts as f
 from ledger import reach
 from ledger.gate import MARKETING, TRANSACTIONAL
 from ledger.ids import push_id
-from ledger.retry import TRIES_MAX, UNKNOWN_TRIES_MAX, WAIT_MS_MAX, next_try
+from ledger.retry import TRIES_MAX, UNKNOWN_WAITS, WAIT_MS_MAX, next_try
 from processors.agents import reach_rows
 from processors.agents.push_sender import Lease, PushSenderHandler
 from processors.agents.reach_rows import Attempt, attempt_key
@@ -162,7 +162,7 @@ def test_a_provider_says_how_long_it_wants_to_be_left_alone() -> None:
 
 def test_nothing_goes_after_its_end() -> None:
     """When it can't be tried again in time, the refusal is its outcome."""
-    world = World(MARKETING, BUSY, BUSY, send_before=NOON + 15_000)
+    world = World(MARKETING, BUSY, BUSY, send_before=NOON + 75_000)  # its lease lasts 60 s
 
     world.decide()
     world.fire()
@@ -242,14 +242,27 @@ def test_what_may_have_been_shown_is_never_called_refused(last: Outcome | str) -
 
 
 def test_unknown_tries_are_few() -> None:
-    """Being told five times is enough, whatever became of it."""
-    world = World(TRANSACTIONAL, *[NOBODY_KNOWS] * UNKNOWN_TRIES_MAX, send_before=NOON + 24 * HOUR)
+    """Being told six times in half a day is enough, whatever became of it."""
+    tries = len(UNKNOWN_WAITS) + 1
+    world = World(TRANSACTIONAL, *[NOBODY_KNOWS] * tries, send_before=NOON + 24 * HOUR)
     world.decide()
     while world.row is not None:
         world.fire()
 
-    assert len(world.got) == UNKNOWN_TRIES_MAX
+    assert len(world.got) == tries
+    assert NOON + 8 * HOUR < world.now < NOON + 12 * HOUR
     assert world.outcomes == ["PushOutcomeUnknown"]
+
+
+def test_pauses_are_no_unknown_tries() -> None:
+    """A push that waited for long, and was then the one to try a silent provider with, goes again."""
+    world = World(TRANSACTIONAL, *[BUSY] * 20, NOBODY_KNOWS, ACCEPTED, send_before=NOON + 24 * HOUR)
+    world.decide()
+    while world.row is not None:
+        world.fire()
+
+    assert world.outcomes == ["PushAccepted"]
+    assert len(world.got) == 22
 
 
 def test_a_provider_may_be_away_for_hours() -> None:
@@ -288,9 +301,7 @@ def test_waits_grow_to_a_bound_and_differ_between_pushes() -> None:
     """So that those who were refused together don't come back together."""
 
     def wait(push: str, tries: int) -> int:
-        at = next_try(
-            push, tries, is_unknown=False, first_ms=10_000, retry_after_ms=0, now=0, send_before=None
-        )
+        at = next_try(push, tries, unknowns=0, first_ms=10_000, retry_after_ms=0, now=0, last=None)
         assert at is not None
         return at
 

@@ -47,3 +47,16 @@ def test_an_unlink_drops_the_address_for_good() -> None:
     for order in ((UNLINKED, LINKED, again), (UNLINKED, again, LINKED)):
         assert address(after(*order), "shop/phone") == ("apns", "secret")
     assert address(after(UNLINKED, again), "shop/phone") is None
+
+
+def test_a_push_that_could_leave_after_its_end_does_not_begin() -> None:
+    """Handing it over may take as long as a lease; its end is not inside of one."""
+    row = after(GRANTED, REGISTERED)
+    (decision,) = live(added(NOON)).decisions
+    anew = changed(decision, category="marketing", topic="carts", send_before=NOON + HOUR)
+
+    def why(now: int) -> str | None:
+        return late_refusal(row, anew, "phone", policy(), now, takes_ms=10_000)
+
+    assert why(NOON + HOUR - 10_001) is None
+    assert why(NOON + HOUR - 10_000) == "expired"
