@@ -57,6 +57,8 @@ class Finding:
     counts: Counter[str] = field(default_factory=Counter)
     moved: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    sent_after_ms: list[int] = field(default_factory=list)
+    """Of pushes that the provider got after a revocation: how long after its acknowledgement."""
 
 
 def judge(
@@ -97,6 +99,7 @@ def judge(
         # By the provider's own clock: it may get a push as late as the lease and one call allow.
         latest_ms = system.lease_ms + int(CALL_S * 1_000)
         finding.objections += promises.revoked_before(topics, received, latest_ms)
+        finding.sent_after_ms = promises.sent_after_revoked(topics, received)
     url = system.stack.clickhouse_url
     finding.objections += settled(lambda: promises.measured_wrongly(topics, url), settled_s)
     changelogs = {topic: asyncio.run(read(where, topic)) for topic in STEADY}
@@ -217,6 +220,7 @@ def count(
             counts["withheld by a cap"] += str(said.fields["reason"]).startswith("frequency")
     for said in topics["deliveries"]:
         counts[said.name] += 1
+    counts["revocations"] = sum(said.name == "PermissionRevoked" for said in topics["permissions"])
     counts["pushes shown"] = len(shown)
     for topic, records in aborted.items():
         counts["records of aborted transactions"] += len(records)

@@ -13,11 +13,13 @@ from connectors.kafka.publish import FactPublisher
 from ledger import facts as f
 from processors.prepare import migrate_tables, publish
 from processors.stack import Stack
+from processors.topic_names import CONSENT_CHANGELOG
 from processors.wall_clock import wall_ms
 from tests.support.given import fact
 from tests.support.load import definitions
 from tests.support.plain_reader import decode, read
 from tests.support.providers.apns_mock import ApnsMock
+from tests.support.providers.disturbed_path import path_to
 from tests.support.providers.part import or_skip
 from tests.support.providers.pushes import token
 from tests.support.replays import wait_until
@@ -25,6 +27,9 @@ from tests.support.replays import wait_until
 GOOD, DEAD, REGISTERED_AGAIN, ANOTHER_APPS = range(20), range(20, 30), range(30, 40), range(40, 45)
 SETTLE_S = 90.0
 HOUR_MS = 3_600_000
+SILENT = range(100, 160)
+GIVEN_UP_S = 20.0
+"""How long a push waits for its answer."""
 
 
 def said(number: int, round_: str) -> list[f.SubjectFact]:
@@ -83,6 +88,65 @@ def test_what_is_decided_reaches_apns_and_dead_tokens_come_back(tmp_path: Path) 
     """Dead tokens are not tried again, unless they were registered after they died."""
     with or_skip(ApnsMock(tmp_path / "apns")) as mock:
         _journey_of_pushes(tmp_path, mock)
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)
+def test_a_provider_that_says_nothing_holds_up_no_revocation(tmp_path: Path) -> None:
+    """Pushes are on their way into a black hole; consent is folded meanwhile, before they are given up."""
+    with or_skip(ApnsMock(tmp_path / "apns")) as mock, path_to(mock.port) as path:
+        (tmp_path / "credentials.yaml").write_text(
+            mock.credentials("shop", GIVEN_UP_S).replace(f"localhost:{mock.port}", f"localhost:{path.port}")
+        )
+        rules = definitions(tmp_path / "definitions")
+        env = {
+            "OPTIN_DEFINITIONS": str(rules),
+            "OPTIN_PUSH_CREDENTIALS": str(tmp_path / "credentials.yaml"),
+        }
+        prepare = [migrate_tables, publish(rules)]
+        with Stack(tmp_path, roles={"journeys": 1, "delivery": 1}, env=env, prepare=prepare) as stack:
+            where = stack.kafka_bootstrap
+            stack.start_roles()
+            asyncio.run(tell(where, said(0, "first")))
+            assert wait_until(lambda: outcomes(where) == {"PushAccepted": 1}, SETTLE_S), outcomes(where)
+            path.mode = "swallows"
+            asyncio.run(tell(where, [one for number in SILENT for one in said(number, "first")]))
+            assert wait_until(lambda: attempts(where) > 1, SETTLE_S)
+            revoked = [
+                fact(f.PermissionRevoked, wall_ms(), subject=f"person-{number}", cause="os_settings")
+                for number in SILENT
+            ]
+            asyncio.run(tell(where, list(revoked)))
+            assert wait_until(lambda: all(folded(where).values()), GIVEN_UP_S / 2), folded(where)
+            spans = sorted(span for span in folded(where).values() if span is not None)
+            print(f"{len(spans)} revocations were folded in at most {spans[-1]} ms, in a black hole")
+            assert outcomes(where) == {"PushAccepted": 1}, "the provider was silent all the while"
+
+
+def attempts(bootstrap: str) -> int:
+    """How many attempts are on deliveries."""
+    return sum(name == "PushAttempted" for name, _ in told(bootstrap, "optin.deliveries"))
+
+
+def folded(bootstrap: str) -> dict[str, int | None]:
+    """Subject -> how long after its revocation's append the delivery role had folded it (ms)."""
+    rows = asyncio.run(read(bootstrap, CONSENT_CHANGELOG))
+    found: dict[str, int | None] = {}
+    for record in asyncio.run(read(bootstrap, "optin.permissions")):
+        name, fields = decode(record.value) or ("", {})
+        if name == "PermissionRevoked":
+            found[fields["subject"]] = next(
+                (
+                    row.timestamp - record.timestamp
+                    for row in rows
+                    if row.key == record.key
+                    and row.timestamp >= record.timestamp
+                    and row.value is not None
+                    and b"os_settings" in row.value
+                ),
+                None,
+            )
+    return found
 
 
 def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:

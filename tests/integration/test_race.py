@@ -13,6 +13,7 @@ import pytest
 
 from tests.chaos.report import lines
 from tests.chaos.run import run
+from tests.chaos.system import CALL_S, LEASE_S
 from tests.support.providers.apns_mock import ApnsMock
 from tests.support.providers.part import or_skip
 
@@ -49,6 +50,12 @@ def test_no_push_outruns_a_revocation(tmp_path: Path) -> None:
     print(f"provider: {counts}")
     eligible = finding.counts["decided: send"] - finding.counts["PushWithheldLate"]
     accepted = finding.counts["pushes shown"]
+    after = finding.sent_after_ms
+    p50, p99, longest = (after[min(len(after) - 1, int(len(after) * part))] for part in (0.5, 0.99, 1.0))
+    print(
+        f"{finding.counts['revocations']} revocations, {len(after)} pushes came after one: p50 {p50} ms,"
+        f" p99 {p99} ms, max {longest} ms; allowed are a lease of {LEASE_S:g} s and a call of {CALL_S:g} s"
+    )
     print(f"{accepted} of {eligible} eligible pushes reached the provider, {accepted / eligible:.2%}")
 
     assert finding.objections == []

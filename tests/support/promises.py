@@ -186,6 +186,17 @@ def revoked_before(topics: Topics, handed: Mapping[str, int], lease_ms: int) -> 
     return found
 
 
+def sent_after_revoked(topics: Topics, received: Mapping[str, int]) -> list[int]:
+    """Of each push that its provider got after a revocation was acknowledged: how long after it (ms)."""
+    revoked: dict[str, int] = {}
+    for said in topics["permissions"]:
+        if said.name == "PermissionRevoked":
+            revoked.setdefault(said.fields["subject"], said.appended)
+    whose = {said.fields["push_id"]: said.fields["subject"] for said in topics["deliveries"]}
+    spans = (at - revoked[whose[push]] for push, at in received.items() if whose.get(push) in revoked)
+    return sorted(span for span in spans if span >= 0)
+
+
 def allowed(facts: Iterable[Said], key: str) -> bool:
     """Whether these facts of one subject let marketing pass to an installation."""
     row = fold([(said.name, dict(said.fields), said.appended) for said in facts])
