@@ -206,6 +206,7 @@ def _decided(
         items=candidate.left,
         title=None if text is None else text.title,
         body=None if text is None else text.body,
+        shown={} if text is None else dict(text.shown),
         attribution_ms=_body(candidate, turn).attribution_ms,
         message=snapshot.message,
         arm=candidate.arm or None,

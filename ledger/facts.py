@@ -535,6 +535,7 @@ class PushDecided(SubjectFact, frozen=True, kw_only=True):
     message: str | None = None
     arm: str | None = None
     item_version: int | None = None
+    shown: dict[str, str] = {}
 
 
 class StateEvicted(SubjectFact, frozen=True, kw_only=True):

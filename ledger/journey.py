@@ -43,13 +43,22 @@ class Exit(Match, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said, and under which rules. `title` and `body` are templates."""
+    """What is said, and under which rules. `title` and `body` are templates.
+
+    `shown`: how it is shown beside these, as templates by the flat names of `connectors.push.shown`.
+    """
 
     name: str
     category: str
     topic: str
     title: str
     body: str
+    shown: dict[str, str] = {}
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Everything in it that is rendered."""
+        return (self.title, self.body, *self.shown.values())
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True, tag="wait"):

@@ -24,6 +24,7 @@ class Text:
     title: str
     body: str
     missing: str = ""
+    shown: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Rules(Protocol):

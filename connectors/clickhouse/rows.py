@@ -246,7 +246,7 @@ _TABLE_OF_TOPIC: Final = {
     "optin.dead-letters": "dead_letter_facts",
 }
 
-NOT_MEASURED: Final = frozenset({"token", "snapshot", "title", "body", "key", "value"})
+NOT_MEASURED: Final = frozenset({"token", "snapshot", "title", "body", "shown", "key", "value"})
 """Fields without a column: addresses, inputs of the gate, texts, and the bytes of dead letters."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 from connectors.rules.variables import PROFILE, SCALARS, Kind, kind_at
@@ -17,6 +18,7 @@ from ledger.rules import Text, Values
 
 TITLE_LENGTH_MAX: Final = 200
 BODY_LENGTH_MAX: Final = 1_000
+SHOWN_LENGTH_MAX: Final = 500
 """Of a rendered text, in characters; longer ones are cut."""
 LOOPS_MAX: Final = 1_000
 OUTPUT_BYTES_MAX: Final = 8_192
@@ -41,7 +43,8 @@ class LiquidTexts:
     def render(self, message: Message, values: Values) -> Text:
         """See `ledger.rules.Texts`."""
         parts = []
-        for source, longest in ((message.title, TITLE_LENGTH_MAX), (message.body, BODY_LENGTH_MAX)):
+        lengths = (TITLE_LENGTH_MAX, BODY_LENGTH_MAX, *repeat(SHOWN_LENGTH_MAX, len(message.shown)))
+        for source, longest in zip(message.templates, lengths, strict=True):
             if not is_template(source):
                 parts.append(source[:longest])
                 continue
@@ -49,7 +52,8 @@ class LiquidTexts:
             if missing:
                 return Text("", "", missing)
             parts.append(text.strip()[:longest])
-        return Text(*parts)
+        title, body, *shown = parts
+        return Text(title, body, shown=dict(zip(message.shown, shown, strict=True)))
 
 
 def is_template(source: str) -> bool:

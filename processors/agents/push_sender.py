@@ -19,6 +19,7 @@ import msgspec
 from connectors import codec
 from connectors.kafka.append import Addressed
 from connectors.push.port import Outcome, Push, PushSender
+from connectors.push.shown import fields_of
 from ledger import facts as f
 from ledger import retry
 from ledger.consent import installation_key
@@ -206,6 +207,7 @@ class PushSenderHandler:
             decision.title or "",
             decision.body or "",
             expires_at_ms=decision.send_before,
+            **fields_of(decision.shown),
         )
         transaction.effect(Ready(decision, installation, push, number, now, past))
 

@@ -137,7 +137,7 @@ def _step(
         yield source.at((*loc, "push"), f"there is no message {step.push}", messages.one_of(step.push))
         return
     unsaid: dict[str, str] = {}
-    for part in (message.title, message.body):
+    for part in message.templates:
         for found in liquid.problems(part, heard.fields):
             if found.unknown.startswith("trigger."):
                 unsaid[found.unknown.removeprefix("trigger.")] = ""
@@ -176,14 +176,15 @@ def _moment(until: m.WaitUntil, source: Source, loc: Loc, heard: Heard) -> Itera
 
 def check_message(message: m.Message, source: Source, policy: m.Policy | None) -> Iterator[Problem]:
     """What is wrong with a message by itself; what it says of a trigger is checked where it is pushed."""
-    for part, longest in _LENGTHS.items():
-        text = getattr(message, part)
+    for part, text in {"title": message.title, "body": message.body, **message.shown}.items():
+        where = tuple(int(step) if step.isdigit() else step for step in part.split("."))
+        longest = _LENGTHS.get(part, liquid.SHOWN_LENGTH_MAX)
         for found in liquid.problems(text, {}):
             if not found.unknown.startswith("trigger."):
-                yield source.at((part,), f"{part}: {found.what}", _text_remedy(found))
+                yield source.at(where, f"{part}: {found.what}", _text_remedy(found))
         if len(text) > longest and not liquid.is_template(text):
             what = f"{part}: it has {len(text)} characters, {longest} are shown"
-            yield source.at((part,), what, "Shorten it")
+            yield source.at(where, what, "Shorten it")
     if policy is None:
         return
     if message.topic not in policy.topics:

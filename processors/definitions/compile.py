@@ -84,7 +84,14 @@ def campaign_of(given: m.Campaign, message: j.Message, rule: str) -> j.Campaign:
 
 def message_of(given: m.Message) -> j.Message:
     """A message as the core's value."""
-    return j.Message(**given.model_dump())
+    return j.Message(
+        name=given.name,
+        category=given.category,
+        topic=given.topic,
+        title=given.title,
+        body=given.body,
+        shown=given.shown,
+    )
 
 
 def _match(match: m.Match, audience: str | None = None) -> dict[str, Any]:
@@ -146,6 +153,5 @@ def _kept(given: m.Journey, messages: Mapping[str, j.Message]) -> set[str]:
     kept |= {path for rule in rules for path in cel.trigger_paths(rule)}
     for step in given.steps:
         if step.push is not None:
-            message = messages[step.push]
-            kept |= liquid.trigger_paths(message.title) | liquid.trigger_paths(message.body)
+            kept |= {path for part in messages[step.push].templates for path in liquid.trigger_paths(part)}
     return kept

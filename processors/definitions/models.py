@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from connectors.push.shown import flat
 from ledger.subject import CONTACTS_MAX
 from processors.definitions.problem import Wrong
 from processors.definitions.scalars import (
@@ -164,6 +165,31 @@ class Journey(Definition):
     holdout: Holdout
 
 
+Short = Annotated[str, Field(max_length=500)]
+
+
+class ByApns(Definition):
+    """How Apple's devices show a message."""
+
+    level: Literal["passive", "active", "time-sensitive", "critical"] | None = None
+    relevance: float | None = Field(None, ge=0, le=1)
+    category: Short = ""
+    thread: Short = ""
+    sound: Short = ""
+
+
+class ByFcm(Definition):
+    """How Android's devices show a message."""
+
+    channel: Short = ""
+
+
+class ByWebPush(Definition):
+    """How push services of browsers treat a message."""
+
+    urgency: Literal["very-low", "low", "normal", "high"] | None = None
+
+
 class Message(Definition):
     """messages/NAME.yaml."""
 
@@ -172,6 +198,28 @@ class Message(Definition):
     topic: Word
     title: str = Field(min_length=1, max_length=500)
     body: str = Field(max_length=2_000)
+    link: Short = ""
+    image: Short = ""
+    collapse: Short = ""
+    background: bool = False
+    data: dict[Word, Short] = Field(default={}, max_length=20)
+    title_key: Short = ""
+    title_args: tuple[Short, ...] = Field((), max_length=10)
+    body_key: Short = ""
+    body_args: tuple[Short, ...] = Field((), max_length=10)
+    apns: ByApns = ByApns()
+    fcm: ByFcm = ByFcm()
+    web: ByWebPush = ByWebPush()
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """How it is shown beside title and body, by flat names."""
+        return flat(self.model_dump(exclude={"name", "category", "topic", "title", "body"}))
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Everything in it that is rendered."""
+        return (self.title, self.body, *self.shown.values())
 
 
 class Audience(Definition):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from connectors import codec
@@ -158,6 +159,20 @@ def test_a_provider_says_how_long_it_wants_to_be_left_alone() -> None:
 
     assert world.row is not None
     assert world.row.lease_ends_at == NOON + 300_000
+
+
+def test_how_it_is_shown_reaches_the_provider_each_time() -> None:
+    """Also when it goes again, from the row."""
+    world = World(MARKETING, BUSY, ACCEPTED)
+    shown = {"link": "shop://cart", "collapse": "cart", "fcm.channel": "carts"}
+    world.decided = msgspec.structs.replace(world.decided, shown=shown)
+
+    world.decide()
+    world.fire()
+
+    assert [(one.link, one.collapse_id, one.options.fcm_channel) for one in world.got] == [
+        ("shop://cart", "cart", "carts")
+    ] * 2
 
 
 def test_nothing_goes_after_its_end() -> None:
