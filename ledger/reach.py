@@ -16,7 +16,7 @@ from ledger.consent_fold import take_in
 from ledger.effective import UNLINKED, current_token, newest_token
 from ledger.gate import TRANSACTIONAL, suppressions
 from ledger.policy import Policy
-from ledger.snapshot import consent_view
+from ledger.snapshot import ConsentView, consent_view
 from ledger.unreadable import mark
 
 REACH_VERSION: Final = 2
@@ -92,14 +92,9 @@ def late_refusal(
     if not transactional and view.unreadable:
         return "unreadable_fact"
     key = installation_key(decision.app, installation)
-    seen = next((i for i in view.installations if i.key == key), None)
     allowed = policy.transactional_permissions if transactional else policy.marketing_permissions
-    if seen is not None and seen.permission == UNLINKED:
-        return UNLINKED
-    if seen is None or seen.permission not in allowed:
-        return "permission"
-    if address(reach, key) is None:
-        return "token"
+    if unreachable := _unreachable(reach, view, key, allowed):
+        return unreachable
     if not transactional:
         topic_on = view.topic_on if view.topic_on is not None else decision.topic in policy.topics_on
         if not topic_on:
@@ -109,6 +104,26 @@ def late_refusal(
     if decision.send_before is not None and now + takes_ms >= decision.send_before:
         return "expired"
     return None
+
+
+def trial_refusal(reach: Reach, app: str, installation: str, policy: Policy) -> str | None:
+    """Why an operator's own trial push must not go to `installation`, or None.
+
+    It needs what a transactional push needs: the person's permission, and an address that is theirs.
+    """
+    view = consent_view(reach.consent, app, "")
+    if view.erased:
+        return "erased"
+    return _unreachable(reach, view, installation_key(app, installation), policy.transactional_permissions)
+
+
+def _unreachable(reach: Reach, view: ConsentView, key: str, allowed: tuple[str, ...]) -> str | None:
+    seen = next((i for i in view.installations if i.key == key), None)
+    if seen is not None and seen.permission == UNLINKED:
+        return UNLINKED
+    if seen is None or seen.permission not in allowed:
+        return "permission"
+    return "token" if address(reach, key) is None else None
 
 
 def address(reach: Reach, key: str) -> tuple[str, str] | None:

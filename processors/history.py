@@ -15,6 +15,7 @@ from ledger import facts as f
 from ledger import subject as rows
 from ledger.admission import subject_of
 from ledger.consent_fold import LedgerFact
+from ledger.reach import NOBODY, Reach, fold, mark_unreadable
 from ledger.subject import Subject
 from ledger.unreadable import UnreadableRecord
 from processors.agents import intake
@@ -88,6 +89,18 @@ async def subject_ledger(bootstrap: str, partition: int, subject: str) -> list[L
     mine = [entry for entry in await ledger_of(bootstrap, partition) if entry[0].subject == subject]
     families = ([entry for entry in mine if entry[1] == family] for family in FAMILIES.values())
     return [*heapq.merge(*families, key=lambda entry: entry[3])]
+
+
+async def reach_of(bootstrap: str, subject: str) -> Reach:
+    """What the delivery role keeps of a subject, folded anew. Raises `Transient`."""
+    partition = partition_of(subject.encode(), await partition_count(bootstrap, PERMISSIONS))
+    found = NOBODY
+    for fact, _, offset, appended_ms in await subject_ledger(bootstrap, partition, subject):
+        if isinstance(fact, UnreadableRecord):
+            found = mark_unreadable(found, offset, appended_ms)
+        else:
+            found = fold(found, fact, appended_ms)
+    return found
 
 
 async def ledger_of(bootstrap: str, partition: int) -> list[LedgerFact]:

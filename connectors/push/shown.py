@@ -1,7 +1,7 @@
 """How a message is shown beside its title and body: flat names in decisions, fields in a push.
 
-A decision's `shown` maps names to rendered texts: `link`, `data.cart`, `apns.level`, `title_args.0`. A name that
-is not known here is left out: a newer role may have decided.
+A decision's `shown` maps names to rendered texts: `link`, `data.cart`, `apns.level`, `title_args.0`. What is
+not known here is left out: a newer role may have decided.
 """
 
 from __future__ import annotations

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,8 +15,14 @@ import typer
 
 from connectors.errors import Misconfigured
 from connectors.push.port import Outcome, Push
-from connectors.push.routes import Routes, Way
+from connectors.push.routes import NOT_CONFIGURED, Routes, Way
+from ledger.consent import installation_key, token_id
+from ledger.reach import address, trial_refusal
 from processors import report
+from processors.attach import servers
+from processors.commands.options import DataFolder
+from processors.definitions import shipped
+from processors.history import reach_of
 from processors.wall_clock import wall_ms
 
 FILE_ENV: Final = "OPTIN_PUSH_CREDENTIALS"
@@ -26,19 +35,82 @@ FOREIGN: Final = frozenset(
 
 app = typer.Typer(no_args_is_help=True, help="Ask the providers that pushes go by.")
 
+CredentialsFile = Annotated[
+    Path | None,
+    typer.Option(help=f"File of credentials; {FILE_ENV} if left out.", exists=True, dir_okay=False),
+]
+WITHHELD: Final = {
+    "erased": "the person was erased",
+    "unlinked": "the installation is no longer this person's",
+    "permission": "the person did not allow notifications on it, or took it back; `optin explain` says when",
+    "token": "no token of it is live: the app must register one",
+}
+"""Why nothing was sent."""
+MEANS: Final = {
+    "accepted": "the provider will try to show it",
+    "token_dead": "the address no longer works: the app must register a new one",
+    "credential": "no push of this app will pass; docs/how-to/connect-providers.md says what to do",
+    "payload": "the provider refuses this push for what it is",
+    "transient": "nobody's fault: try again later",
+    "unknown": "it was handed over and not answered: it may be shown all the same",
+}
 
-@app.callback()
-def push() -> None:
-    """Keep `doctor` a command of its own while it is the only one."""
+
+@app.command("test")
+def trial(
+    subject: Annotated[str, typer.Option(help="The subject's id, as the app backend chose it.")],
+    installation: Annotated[str, typer.Option(help="Which of their installations.")],
+    app_name: Annotated[str, typer.Option("--app", help="The app that speaks.")],
+    title: Annotated[str, typer.Option(help="What it says.")] = "Test",
+    body: Annotated[str, typer.Option(help="The line below.")] = "This push was sent by hand.",
+    link: Annotated[str, typer.Option(help="What a tap opens.")] = "",
+    credentials: CredentialsFile = None,
+    data: DataFolder = None,
+) -> None:
+    """Send one real push to one installation, and explain each step; exit with 1 if it was not accepted.
+
+    Needs the person's permission as a transactional push does. The ledger does not know of it: nothing is
+    recorded, no cap counts it, and a dead token stays as it is.
+
+    Example: optin push test --subject s-1 --installation i-1 --app shop --credentials credentials.yaml
+    """
+    file = _named(credentials)
+    with report.progress() as progress, servers(data, progress) as found:
+        progress(f"Reading the ledger of {subject}")
+        reach = asyncio.run(reach_of(found.kafka_bootstrap, subject))
+    rows: list[tuple[str, str]] = []
+    refused = trial_refusal(reach, app_name, installation, shipped().policy)
+    to = address(reach, installation_key(app_name, installation))
+    if refused is not None or to is None:
+        why = refused or "token"
+        report.out.print(report.table("", ("step", "found"), [("consent", f"{why}: {WITHHELD[why]}")]))
+        raise typer.Exit(1)
+    rows += [("consent", "allowed"), ("address", f"{to[0]}, token {token_id(*to)}")]
+    push = Push(str(uuid.uuid4()), app_name, *to, title, body, link=link)
+    started_s = time.monotonic()
+    outcome = asyncio.run(_sent(file, push))
+    took_ms = (time.monotonic() - started_s) * 1_000
+    said = " ".join(filter(None, (outcome.kind, outcome.error_class, outcome.error)))
+    rows += [
+        ("push", f"{push.push_id}, in {took_ms:.0f} ms"),
+        ("outcome", said),
+        ("meaning", MEANS[outcome.error_class or outcome.kind]),
+    ]
+    report.out.print(report.table("", ("step", "found"), rows))
+    if outcome.kind != "accepted":
+        raise typer.Exit(1)
+
+
+async def _sent(file: Path, push: Push) -> Outcome:
+    routes = Routes(file, Nobody(), wall_ms)
+    try:
+        return (await routes.send([push]))[0]
+    finally:
+        await routes.close()
 
 
 @app.command()
-def doctor(
-    credentials: Annotated[
-        Path | None,
-        typer.Option(help=f"File of credentials; {FILE_ENV} if left out.", exists=True, dir_okay=False),
-    ] = None,
-) -> None:
+def doctor(credentials: CredentialsFile = None) -> None:
     """Try the credentials of each app at each provider; exit with 1 if one does not work.
 
     APNs and FCM are asked with a token that no device has: that they refuse it shows that they take the
@@ -47,17 +119,21 @@ def doctor(
 
     Example: optin push doctor --credentials credentials.yaml
     """
-    named = credentials or (Path(os.environ[FILE_ENV]) if os.environ.get(FILE_ENV) else None)
-    if named is None:
-        raise Misconfigured(f"name a file of credentials: --credentials, or {FILE_ENV}")
-    rows = [(*way, state, words) for way, state, words in asyncio.run(_tried(named))]
+    rows = [(*way, state, words) for way, state, words in asyncio.run(_tried(_named(credentials)))]
     report.out.print(report.table("", ("app", "provider", "", "found"), rows))
     if any(state != "ok" for _, _, state, _ in rows):
         raise typer.Exit(1)
 
 
+def _named(credentials: Path | None) -> Path:
+    named = credentials or (Path(os.environ[FILE_ENV]) if os.environ.get(FILE_ENV) else None)
+    if named is None:
+        raise Misconfigured(f"name a file of credentials: --credentials, or {FILE_ENV}")
+    return named
+
+
 async def _tried(file: Path) -> list[tuple[Way, str, str]]:
-    routes = Routes(file, _Nobody(), wall_ms)
+    routes = Routes(file, Nobody(), wall_ms)
     try:
         asked = [way for way in routes.ways if way[1] in NOBODYS]
         pushes = [
@@ -84,9 +160,9 @@ def verdict(outcome: Outcome | None) -> tuple[str, str]:
     return "PROBLEM", f"no answer: {outcome.error}; is the network open to the provider?"
 
 
-class _Nobody:
-    """Takes what goes by no provider: nothing does."""
+class Nobody:
+    """Stands where a console would: what goes by no provider has no credentials."""
 
-    async def send(self, pushes: object, *, until_s: float = 0.0) -> list[Outcome]:
-        """Never called."""
-        raise AssertionError(pushes, until_s)
+    async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:  # noqa: ARG002
+        """Refuse."""
+        return [NOT_CONFIGURED] * len(pushes)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -109,6 +112,10 @@ def test_a_provider_that_says_nothing_holds_up_no_revocation(tmp_path: Path) -> 
             stack.start_roles()
             asyncio.run(tell(where, said(0, "first")))
             assert wait_until(lambda: outcomes(where) == {"PushAccepted": 1}, SETTLE_S), outcomes(where)
+            assert by_hand(where, 0, tmp_path, env) == (0, "accepted")
+            revoke = [fact(f.PermissionRevoked, wall_ms(), subject="person-0", cause="os_settings")]
+            asyncio.run(tell(where, list(revoke)))
+            assert by_hand(where, 0, tmp_path, env) == (1, "permission")
             path.mode = "swallows"
             asyncio.run(tell(where, [one for number in SILENT for one in said(number, "first")]))
             assert wait_until(lambda: attempts(where) > 1, SETTLE_S)
@@ -121,6 +128,22 @@ def test_a_provider_that_says_nothing_holds_up_no_revocation(tmp_path: Path) -> 
             spans = sorted(span for span in folded(where).values() if span is not None)
             print(f"{len(spans)} revocations were folded in at most {spans[-1]} ms, in a black hole")
             assert outcomes(where) == {"PushAccepted": 1}, "the provider was silent all the while"
+
+
+def by_hand(bootstrap: str, number: int, folder: Path, env: dict[str, str]) -> tuple[int, str]:
+    """(exit code, the first word that it found) of a push that an operator sends to a person."""
+    asked = ["--subject", f"person-{number}", "--installation", "phone", "--app", "shop"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("optin"), "push", "test", *asked],
+        env=os.environ | env | {"OPTIN_KAFKA_BOOTSTRAP": bootstrap},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    row = "outcome" if "outcome" in done.stdout else "consent"
+    words = done.stdout.split(row, 1)[-1].replace("│", " ").split()
+    return done.returncode, words[0].rstrip(":") if words else done.stderr
 
 
 def attempts(bootstrap: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger import facts as f
-from ledger.reach import NOBODY, Reach, address, fold, late_refusal
+from ledger.reach import NOBODY, Reach, address, fold, late_refusal, trial_refusal
 from tests.support.given import HOUR, NOON, changed, fact, policy
 from tests.unit.test_journeys import added, live
 
@@ -47,6 +47,21 @@ def test_an_unlink_drops_the_address_for_good() -> None:
     for order in ((UNLINKED, LINKED, again), (UNLINKED, again, LINKED)):
         assert address(after(*order), "shop/phone") == ("apns", "secret")
     assert address(after(UNLINKED, again), "shop/phone") is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ((GRANTED, REGISTERED), None),
+        ((GRANTED,), "token"),
+        ((REGISTERED,), "permission"),
+        ((GRANTED, REGISTERED, UNLINKED), "unlinked"),
+        ((GRANTED, REGISTERED, fact(f.SubjectErased, NOON + 9)), "erased"),
+    ],
+)
+def test_a_trial_needs_permission_and_an_address(facts: tuple[f.SubjectFact, ...], why: str | None) -> None:
+    """An operator's push is no way around a person's no."""
+    assert trial_refusal(after(*facts), "shop", "phone", policy()) == why
 
 
 def test_a_push_that_could_leave_after_its_end_does_not_begin() -> None:
