@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from faust.types import TP
@@ -46,6 +47,7 @@ from processors.lane.writer import TransactionalWriter
 from processors.registry_framing import writer_schemas
 from processors.settings import Settings
 from processors.telemetry import catalogue as measured
+from processors.telemetry.provider_meter import hearer, watch_pauses
 from processors.telemetry.telemetry import Telemetry
 from processors.topic_names import (
     CONSENT_CHANGELOG,
@@ -217,7 +219,9 @@ def delivery(settings: Settings, telemetry: Telemetry) -> Any:
 
     sender: PushSender = ConsoleSender(settings.pushes_file)
     if settings.push_credentials is not None and not by_events:  # a replay must not reach a person
-        sender = Routes(settings.push_credentials, sender, wall_ms)
+        hear = partial(hearer, telemetry.meters)
+        sender = routes = Routes(settings.push_credentials, sender, wall_ms, hear)
+        watch_pauses(telemetry.meters, routes)
     appender = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER)
     handler = PushSenderHandler(
         sender,

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from connectors.push.pace import Pace
@@ -19,13 +19,18 @@ SET_MAX: Final = 64
 """Pushes that are handed over together: their answers are heard of together."""
 WAIT_S: Final = 0.02
 
+Told = Callable[[Sequence[Outcome], float], None]
+"""Outcomes of pushes that were handed over together, and how long their answers took (s)."""
+
 
 class PacedSender:
     """Passes pushes on as `pace` allows; what it does not pass on was surely not taken. Raises nothing."""
 
-    def __init__(self, sender: PushSender, pace: Pace) -> None:
+    def __init__(self, sender: PushSender, pace: Pace, told: Told | None = None) -> None:
+        """`told`: hears what came of pushes that were passed on."""
         self.pace = pace
         self._sender = sender
+        self._told = told
 
     async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`."""
@@ -61,6 +66,7 @@ class PacedSender:
         self, pushes: Sequence[Push], places: list[int], outcomes: list[Outcome], until_s: float
     ) -> None:
         found: list[Outcome] = [Outcome("unknown", error="cancelled")] * len(places)
+        began_s = time.monotonic()
         try:
             found = await self._sender.send([pushes[place] for place in places], until_s=until_s)
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what arrived
@@ -72,6 +78,8 @@ class PacedSender:
             for place, outcome in zip(places, found, strict=True):
                 outcomes[place] = outcome
                 self.pace.ended(outcome, now_s)
+            if self._told is not None:
+                self._told(found, now_s - began_s)
 
 
 async def _a_moment(running: set[asyncio.Task[None]]) -> None:

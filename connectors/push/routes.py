@@ -30,7 +30,7 @@ from connectors.push.credentials import (
     state_of,
 )
 from connectors.push.pace import Pace
-from connectors.push.paced import PacedSender
+from connectors.push.paced import PacedSender, Told
 from connectors.push.port import Outcome, Push, PushSender
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,9 @@ NOT_CONFIGURED: Final = Outcome("rejected", "credential", "not_configured")
 Way = tuple[str, str]
 """(app, provider)."""
 
+ToldOf = Callable[[str], Told]
+"""Who hears of a provider's answers."""
+
 
 class _Closable(PushSender, Protocol):
     async def close(self) -> None: ...
@@ -51,8 +54,11 @@ class _Closable(PushSender, Protocol):
 class Routes:
     """A sender for all apps; what has no credentials is refused as `credential: not_configured`."""
 
-    def __init__(self, file: Path, console: PushSender, wall_ms: Callable[[], int]) -> None:
-        """Raises Misconfigured when the file, or a key that it names, can't be used."""
+    def __init__(
+        self, file: Path, console: PushSender, wall_ms: Callable[[], int], told: ToldOf | None = None
+    ) -> None:
+        """`told`: hears of each provider's answers. Raises Misconfigured for a file or key of no use."""
+        self._told = told
         self._file = file
         self._console = console
         self._wall_ms = wall_ms
@@ -63,6 +69,12 @@ class Routes:
         self._senders: dict[Way, _Closable] = {}
         self._paced: dict[Way, PacedSender] = {}
         self._take(self._credentials)
+
+    def paused_s(self, provider: str) -> float:
+        """For how long an app's way to a provider is paused yet; the longest of all apps. From any thread."""
+        now_s = time.monotonic()
+        ways = list(self._paced.items())
+        return max((one.pace.paused_s(now_s) for (_, to), one in ways if to == provider), default=0.0)
 
     @property
     def ways(self) -> list[Way]:
@@ -120,7 +132,9 @@ class Routes:
             senders |= self._senders_of(name, app, credentials.timeout_s)
         self._credentials, self._state, self._senders = credentials, state, senders
         self._paced = {
-            (app, provider): PacedSender(sender, Pace(credentials.apps[app].rate))
+            (app, provider): PacedSender(
+                sender, Pace(credentials.apps[app].rate), None if self._told is None else self._told(provider)
+            )
             for (app, provider), sender in senders.items()
         }
 

@@ -43,6 +43,7 @@ REVOCATIONS: Final = (
     *("PermissionRevoked", "PermissionDenied", "MarketingPaused", "SubjectSuppressed", "SubjectErased"),
 )
 VERDICTS: Final = ("send", "withhold", "hold", "hold_out")
+PROVIDERS: Final = ("apns", "fcm", "web_push")
 OUTCOMES: Final = ("accepted", "rejected", "withheld_late", "unknown")
 
 _LANE: Final = {"lane": LANES}
@@ -243,6 +244,31 @@ PUSH_RETRIES: Final = Counter(
     " transactional pushes get lost.",
     roles=("delivery",),
     labels={"reason": ("transient", "credential", "unknown")},
+)
+PROVIDER_ANSWERS: Final = Counter(
+    name="optin_provider_answers_total",
+    meaning="Pushes that were handed to a provider, by what it said. Retries count each time.",
+    rises="`accepted` is the throughput; for the others see docs/how-to/connect-providers.md.",
+    roles=("delivery",),
+    labels={
+        "provider": PROVIDERS,
+        "answer": ("accepted", "token_dead", "credential", "payload", "transient", "unknown"),
+    },
+)
+PROVIDER_ANSWER: Final = Histogram(
+    name="optin_provider_answer_seconds",
+    meaning="How long a provider took to answer pushes that were handed over together.",
+    rises="The provider is slow, or the way to it is: fewer are handed over at once by themselves.",
+    roles=("delivery",),
+    labels={"provider": PROVIDERS},
+    buckets=_FAST_S,
+)
+PROVIDER_PAUSE: Final = Gauge(
+    name="optin_provider_pause_seconds",
+    meaning="For how long a provider is left alone yet since it fails, or asks for it: the longest pause.",
+    rises="The provider is away or refuses our credentials: pushes wait meanwhile, and until `send_within`.",
+    roles=("delivery",),
+    labels={"provider": PROVIDERS},
 )
 BARRIER: Final = Histogram(
     name="optin_barrier_wait_seconds",

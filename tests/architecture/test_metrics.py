@@ -146,7 +146,7 @@ def test_an_expression_of_a_metric_that_does_not_exist_is_found(expression: str)
     assert unknown(expression, known)
 
 
-def test_what_the_issue_asks_to_be_alerted_is() -> None:
+def test_what_must_be_alerted_has_a_rule() -> None:
     """Lag, watchdog, dead letters, misplaced facts, revocation latency and unready workers have a rule."""
     everything = " ".join(rule["expr"] for rule in rules())
     for name in (
@@ -176,6 +176,7 @@ tests:
       - {{series: 'optin_barrier_timeouts_total{{role="delivery"}}', values: '0x25 1x15'}}
       - {{series: 'optin_pushes_total{{role="delivery", outcome="unknown"}}', values: '0x25 20x15'}}
       - {{series: 'optin_push_retries_total{{role="delivery", reason="credential"}}', values: '0x25 1x15'}}
+      - {{series: 'optin_provider_pause_seconds{{role="delivery", provider="fcm"}}', values: '0x10 60x30'}}
     promql_expr_test:
       - expr: 'count by (alertname) (ALERTS{{alertstate="firing"}})'
         eval_time: 30m
