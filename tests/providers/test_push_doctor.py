@@ -11,9 +11,9 @@ import pytest
 from connectors.errors import Misconfigured
 from connectors.push.port import ACCEPTED, Outcome
 from processors.commands.push import FILE_ENV, NOBODYS, _tried, doctor, verdict
-from tests.providers.test_web_push import keys
 from tests.support.providers.apns_mock import ApnsMock, write_keys
 from tests.support.providers.fcm_fake import FcmFake
+from tests.support.providers.push_service import keys
 
 
 def tried(file: Path) -> dict[tuple[str, str], str]:

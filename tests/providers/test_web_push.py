@@ -5,14 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import web
-from cryptography.hazmat.primitives import serialization
-from py_vapid import Vapid
 
 from connectors.errors import Misconfigured
 from connectors.push.failures import Unsendable
@@ -22,19 +17,11 @@ from connectors.push.webpush.sender import WebPushSender, topic
 from connectors.push.webpush.subscription import SERVICES, Subscription
 from connectors.push.webpush.vapid import Signer
 from processors.wall_clock import wall_ms
+from tests.support.providers.push_service import Service, keys, subscription
 from tests.support.providers.pushes import push_to, words
 from tests.support.providers.web_push_mock import WebPushMock
 
 CONTACT = "mailto:push@shop.example"
-PUBLIC = serialization.PublicFormat.UncompressedPoint
-
-
-def keys() -> tuple[str, str]:
-    """(private key in PEM, public key as browsers want it)."""
-    made = Vapid()
-    made.generate_keys()
-    public = made.public_key.public_bytes(serialization.Encoding.X962, PUBLIC)
-    return made.private_pem().decode(), base64.urlsafe_b64encode(public).rstrip(b"=").decode()
 
 
 def push(subscription: str, **fields: Any) -> Push:
@@ -83,42 +70,6 @@ def test_a_signature_of_another_key_is_refused(web_push: WebPushMock) -> None:
 
     assert (outcome.kind, outcome.error_class) == ("rejected", "payload")
     assert web_push.received(name) == []
-
-
-class Service:
-    """A push service that answers with a status, and remembers the headers."""
-
-    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
-        self.status = status
-        self.headers = headers or {}
-        self.asked: list[dict[str, str]] = []
-        self.origin = ""
-        self.delay_s = 0.0
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        """Its origin."""
-        app = web.Application()
-        app.router.add_post("/{rest:.*}", self._answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
-
-    async def _answer(self, request: web.Request) -> web.Response:
-        self.asked.append(dict(request.headers))
-        await asyncio.sleep(self.delay_s)
-        return web.Response(status=self.status, headers=self.headers)
-
-
-def subscription(origin: str) -> str:
-    """A subscription that is good by its form."""
-    _, public = keys()
-    secret = base64.urlsafe_b64encode(b"s" * 16).rstrip(b"=").decode()
-    return json.dumps({"endpoint": f"{origin}/push/1", "keys": {"p256dh": public, "auth": secret}})
 
 
 def at(endpoint: str) -> str:
