@@ -56,9 +56,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     shown: dict[str, str] = {}
 
     @property
-    def templates(self) -> tuple[str, ...]:
-        """Everything in it that is rendered."""
-        return (self.title, self.body, *self.shown.values())
+    def parts(self) -> dict[str, str]:
+        """Every template in it by its name."""
+        return {"title": self.title, "body": self.body, **self.shown}
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True, tag="wait"):

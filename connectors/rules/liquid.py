@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
-from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 from connectors.rules.variables import PROFILE, SCALARS, Kind, kind_at
@@ -19,7 +18,7 @@ from ledger.rules import Text, Values
 TITLE_LENGTH_MAX: Final = 200
 BODY_LENGTH_MAX: Final = 1_000
 SHOWN_LENGTH_MAX: Final = 500
-"""Of a rendered text, in characters; longer ones are cut."""
+_LENGTHS: Final = {"title": TITLE_LENGTH_MAX, "body": BODY_LENGTH_MAX}
 LOOPS_MAX: Final = 1_000
 OUTPUT_BYTES_MAX: Final = 8_192
 TAGS: Final = frozenset({"if", "elsif", "else", "unless", "case", "when", "assign", "capture", "for", "break",
@@ -42,18 +41,22 @@ class LiquidTexts:
 
     def render(self, message: Message, values: Values) -> Text:
         """See `ledger.rules.Texts`."""
-        parts = []
-        lengths = (TITLE_LENGTH_MAX, BODY_LENGTH_MAX, *repeat(SHOWN_LENGTH_MAX, len(message.shown)))
-        for source, longest in zip(message.templates, lengths, strict=True):
+        parts: dict[str, str] = {}
+        for part, source in message.parts.items():
+            longest = length_max(part)
             if not is_template(source):
-                parts.append(source[:longest])
+                parts[part] = source[:longest]
                 continue
             text, missing = _rendered(source, values)
             if missing:
                 return Text("", "", missing)
-            parts.append(text.strip()[:longest])
-        title, body, *shown = parts
-        return Text(title, body, shown=dict(zip(message.shown, shown, strict=True)))
+            parts[part] = text.strip()[:longest]
+        return Text(parts.pop("title"), parts.pop("body"), shown=parts)
+
+
+def length_max(part: str) -> int:
+    """How long a message's part may be once it is rendered, in characters; what is longer is cut."""
+    return _LENGTHS.get(part, SHOWN_LENGTH_MAX)
 
 
 def is_template(source: str) -> bool:
@@ -110,8 +113,12 @@ def _segment(part: Any) -> str:
     return "[]" if isinstance(part, list | tuple) else str(part)
 
 
-def trigger_paths(source: str) -> frozenset[str]:
-    """The fields of the trigger that a template looks at, such as `properties.order`."""
+def trigger_paths(*sources: str) -> frozenset[str]:
+    """The fields of the trigger that templates look at, such as `properties.order`."""
+    return frozenset().union(*map(_trigger_paths, sources))
+
+
+def _trigger_paths(source: str) -> frozenset[str]:
     if not is_template(source):
         return frozenset()
     from liquid.exceptions import LiquidError

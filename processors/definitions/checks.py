@@ -18,7 +18,6 @@ EVERYBODY: Final = 100
 """Percent."""
 OUT: Final = "out"
 """The name by which a `goto` leads out of a journey."""
-_LENGTHS: Final = {"title": liquid.TITLE_LENGTH_MAX, "body": liquid.BODY_LENGTH_MAX}
 
 
 def check_journey(journey: m.Journey, source: Source, messages: Found[m.Message]) -> Iterator[Problem]:
@@ -137,7 +136,7 @@ def _step(
         yield source.at((*loc, "push"), f"there is no message {step.push}", messages.one_of(step.push))
         return
     unsaid: dict[str, str] = {}
-    for part in message.templates:
+    for part in message.parts.values():
         for found in liquid.problems(part, heard.fields):
             if found.unknown.startswith("trigger."):
                 unsaid[found.unknown.removeprefix("trigger.")] = ""
@@ -176,9 +175,9 @@ def _moment(until: m.WaitUntil, source: Source, loc: Loc, heard: Heard) -> Itera
 
 def check_message(message: m.Message, source: Source, policy: m.Policy | None) -> Iterator[Problem]:
     """What is wrong with a message by itself; what it says of a trigger is checked where it is pushed."""
-    for part, text in {"title": message.title, "body": message.body, **message.shown}.items():
+    for part, text in message.parts.items():
         where = tuple(int(step) if step.isdigit() else step for step in part.split("."))
-        longest = _LENGTHS.get(part, liquid.SHOWN_LENGTH_MAX)
+        longest = liquid.length_max(part)
         for found in liquid.problems(text, {}):
             if not found.unknown.startswith("trigger."):
                 yield source.at(where, f"{part}: {found.what}", _text_remedy(found))

@@ -153,5 +153,5 @@ def _kept(given: m.Journey, messages: Mapping[str, j.Message]) -> set[str]:
     kept |= {path for rule in rules for path in cel.trigger_paths(rule)}
     for step in given.steps:
         if step.push is not None:
-            kept |= {path for part in messages[step.push].templates for path in liquid.trigger_paths(part)}
+            kept |= liquid.trigger_paths(*messages[step.push].parts.values())
     return kept

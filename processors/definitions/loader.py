@@ -252,7 +252,7 @@ def _check_campaign(campaign: m.Campaign, source: Source, messages: Found[m.Mess
         what = f"there is no message {campaign.message}"
         yield source.at(("message",), what, messages.one_of(campaign.message))
         return
-    spoken = sorted({path for part in message.templates for path in trigger_paths(part)})
+    spoken = sorted(trigger_paths(*message.parts.values()))
     if spoken:
         what = f"the message {campaign.message} speaks of trigger.{spoken[0]}, and a campaign has no trigger"
         yield source.at(("message",), what, "Let it speak of profile and attributes only")

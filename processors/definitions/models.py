@@ -217,9 +217,9 @@ class Message(Definition):
         return flat(self.model_dump(exclude={"name", "category", "topic", "title", "body"}))
 
     @property
-    def templates(self) -> tuple[str, ...]:
-        """Everything in it that is rendered."""
-        return (self.title, self.body, *self.shown.values())
+    def parts(self) -> dict[str, str]:
+        """Every template in it by its name."""
+        return {"title": self.title, "body": self.body, **self.shown}
 
 
 class Audience(Definition):
