@@ -225,7 +225,7 @@ class PushSenderHandler:
             number,
             ends,
             past.tries,
-            perhaps=past.unknowns,
+            unknowns=past.unknowns,
             decision=codec.encode(decision) if again and not self._by_events else b"",
         )
 
@@ -278,7 +278,7 @@ class PushSenderHandler:
         if isinstance(first, Due):
             row = first.row
             if outcome:
-                past = Past(row.tries, unknowns=int(row.perhaps))
+                past = Past(row.tries, unknowns=int(row.unknowns))
                 self._attempt(first.decision, row.installation, row.attempt + 1, transaction, past)
             else:
                 transaction.put(attempt_key(row.push_id), row)  # due still, for whoever owns it then
@@ -353,11 +353,11 @@ class PushSenderHandler:
         """
         if not isinstance(row, Attempt):
             return
-        if row.decision and (row.waits or row.perhaps < len(retry.UNKNOWN_WAITS)):
+        if row.decision and (row.waits or row.unknowns < len(retry.UNKNOWN_WAITS)):
             decision = codec.decode(row.decision)
             assert isinstance(decision, f.PushDecided)
             if not row.waits:
-                row = msgspec.structs.replace(row, tries=row.tries + 1, perhaps=row.perhaps + 1)
+                row = msgspec.structs.replace(row, tries=row.tries + 1, unknowns=row.unknowns + 1)
             transaction.effect(Due(decision, row))
             return
         self._end(row.push_id, never_known(row, transaction.now), transaction)

@@ -24,7 +24,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `lease_ends_at` (wall time in ms): from then on nobody can still be sending it, so a missing outcome is
     unknown; of one that `waits`, when it is tried again. `tries`: how often it was handed over without a
-    final outcome; `perhaps`: how many of these may have been taken (the first rows of version 3 said whether
+    final outcome; `unknowns`: how many of these may have been taken (the first rows of version 3 said whether
     any). `decision`: the record of its decision, where it may go again.
     """
 
@@ -37,7 +37,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lease_ends_at: int
     tries: int = 0
     waits: bool = False
-    perhaps: int | bool = 0
+    unknowns: int | bool = 0
     decision: bytes = b""
 
 

@@ -137,7 +137,7 @@ NEWEST: Final[dict[str, Any]] = {
         entered=((5, T + 30),),
     ),
     "attempt": msgspec.structs.replace(
-        FIRST["attempt"], tries=1, waits=True, perhaps=True, decision=b"\xc3\x01"
+        FIRST["attempt"], tries=1, waits=True, unknowns=True, decision=b"\xc3\x01"
     ),
 }
 """What the rows of today's version say: every element has a value somewhere."""
