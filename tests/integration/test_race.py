@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from processors.benchmarks.latency import percentiles
 from tests.chaos.report import lines
 from tests.chaos.run import run
 from tests.chaos.system import CALL_S, LEASE_S
@@ -50,11 +51,11 @@ def test_no_push_outruns_a_revocation(tmp_path: Path) -> None:
     print(f"provider: {counts}")
     eligible = finding.counts["decided: send"] - finding.counts["PushWithheldLate"]
     accepted = finding.counts["pushes shown"]
-    after = finding.sent_after_ms
-    p50, p99, longest = (after[min(len(after) - 1, int(len(after) * part))] for part in (0.5, 0.99, 1.0))
+    after_s = [ms / 1_000 for ms in finding.sent_after_ms]
     print(
-        f"{finding.counts['revocations']} revocations, {len(after)} pushes came after one: p50 {p50} ms,"
-        f" p99 {p99} ms, max {longest} ms; allowed are a lease of {LEASE_S:g} s and a call of {CALL_S:g} s"
+        f"{finding.counts['revocations']} revocations, {len(after_s)} pushes came after one:"
+        f" {percentiles(after_s) if after_s else 'none'};"
+        f" allowed are a lease of {LEASE_S:g} s and a call of {CALL_S:g} s"
     )
     print(f"{accepted} of {eligible} eligible pushes reached the provider, {accepted / eligible:.2%}")
 
