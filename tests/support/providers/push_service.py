@@ -1,7 +1,4 @@
-"""A push service that believes everything: any subscription, any signature; and keys to send to it with.
-
-Runs in the test's own loop, or as a process that prints its address (`python -m`).
-"""
+"""A push service that believes everything: any subscription, any signature; and keys to send to it with."""
 
 from __future__ import annotations
 
@@ -55,18 +52,8 @@ def keys() -> tuple[str, str]:
     return made.private_pem().decode(), base64.urlsafe_b64encode(public).rstrip(b"=").decode()
 
 
-def subscription(origin: str, name: str = "1") -> str:
+def subscription(origin: str) -> str:
     """A subscription that is good by its form."""
     _, public = keys()
     secret = base64.urlsafe_b64encode(b"s" * 16).rstrip(b"=").decode()
-    return json.dumps({"endpoint": f"{origin}/push/{name}", "keys": {"p256dh": public, "auth": secret}})
-
-
-async def _serve() -> None:
-    async with Service(201).running() as origin:
-        print(json.dumps({"origin": origin}), flush=True)
-        await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(_serve())
+    return json.dumps({"endpoint": f"{origin}/push/1", "keys": {"p256dh": public, "auth": secret}})
