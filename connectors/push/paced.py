@@ -23,10 +23,14 @@ Told = Callable[[Sequence[Outcome], float], None]
 """Outcomes of pushes that were handed over together, and how long their answers took (s)."""
 
 
+def unheard(outcomes: Sequence[Outcome], took_s: float) -> None:
+    """Hear of nothing."""
+
+
 class PacedSender:
     """Passes pushes on as `pace` allows; what it does not pass on was surely not taken. Raises nothing."""
 
-    def __init__(self, sender: PushSender, pace: Pace, told: Told | None = None) -> None:
+    def __init__(self, sender: PushSender, pace: Pace, told: Told = unheard) -> None:
         """`told`: hears what came of pushes that were passed on."""
         self.pace = pace
         self._sender = sender
@@ -78,8 +82,7 @@ class PacedSender:
             for place, outcome in zip(places, found, strict=True):
                 outcomes[place] = outcome
                 self.pace.ended(outcome, now_s)
-            if self._told is not None:
-                self._told(found, now_s - began_s)
+            self._told(found, now_s - began_s)
 
 
 async def _a_moment(running: set[asyncio.Task[None]]) -> None:

@@ -88,6 +88,10 @@ class Outcome:
     gone_since_ms: int | None = None
     retry_after_s: float | None = None
 
+    def __str__(self) -> str:
+        """In words: what became of it, by whose fault, and the reason."""
+        return " ".join(filter(None, (self.kind, self.error_class, self.error)))
+
 
 ACCEPTED: Final = Outcome("accepted")
 LEASE_OVER: Final = Outcome("rejected", "transient", "lease_over")

@@ -30,7 +30,7 @@ from connectors.push.credentials import (
     state_of,
 )
 from connectors.push.pace import Pace
-from connectors.push.paced import PacedSender, Told
+from connectors.push.paced import PacedSender, Told, unheard
 from connectors.push.port import Outcome, Push, PushSender
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Routes:
     """A sender for all apps; what has no credentials is refused as `credential: not_configured`."""
 
     def __init__(
-        self, file: Path, console: PushSender, wall_ms: Callable[[], int], told: ToldOf | None = None
+        self, file: Path, console: PushSender, wall_ms: Callable[[], int], told: ToldOf = lambda _: unheard
     ) -> None:
         """`told`: hears of each provider's answers. Raises Misconfigured for a file or key of no use."""
         self._told = told
@@ -132,9 +132,7 @@ class Routes:
             senders |= self._senders_of(name, app, credentials.timeout_s)
         self._credentials, self._state, self._senders = credentials, state, senders
         self._paced = {
-            (app, provider): PacedSender(
-                sender, Pace(credentials.apps[app].rate), None if self._told is None else self._told(provider)
-            )
+            (app, provider): PacedSender(sender, Pace(credentials.apps[app].rate), self._told(provider))
             for (app, provider), sender in senders.items()
         }
 

@@ -20,7 +20,8 @@ TEXTS: Final = {
     "body_key": "body_key",
 }
 """Name -> field of `Push`."""
-LISTS: Final = {"title_args": "title_args", "body_args": "body_args"}
+LISTS: Final = ("title_args", "body_args")
+"""The same names in both."""
 OPTIONS: Final = {
     "apns.level": "apns_level",
     "apns.category": "apns_category",
@@ -54,11 +55,11 @@ def flat(said: Mapping[str, Any]) -> dict[str, str]:
 def fields_of(shown: Mapping[str, str]) -> dict[str, Any]:
     """The fields of `Push` that a decision's flat names give. Total."""
     fields: dict[str, Any] = {place: shown[name] for name, place in TEXTS.items() if name in shown}
-    for name, place in LISTS.items():
+    for name in LISTS:
         numbered = (f"{name}.{number}" for number in range(len(shown)))
         args = tuple(shown[one] for one in numbered if one in shown)
         if args:
-            fields[place] = args
+            fields[name] = args
     if shown.get(BACKGROUND) == YES:
         fields["background"] = True
     data = {name.removeprefix(DATA): text for name, text in shown.items() if name.startswith(DATA)}

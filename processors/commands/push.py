@@ -7,7 +7,8 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -78,35 +79,40 @@ def trial(
     with report.progress() as progress, servers(data, progress) as found:
         progress(f"Reading the ledger of {subject}")
         reach = asyncio.run(reach_of(found.kafka_bootstrap, subject))
-    rows: list[tuple[str, str]] = []
-    refused = trial_refusal(reach, app_name, installation, shipped().policy)
-    to = address(reach, installation_key(app_name, installation))
-    if refused is not None or to is None:
-        why = refused or "token"
-        report.out.print(report.table("", ("step", "found"), [("consent", f"{why}: {WITHHELD[why]}")]))
+    if refused := trial_refusal(reach, app_name, installation, shipped().policy):
+        found_out = [("consent", f"{refused}: {WITHHELD[refused]}")]
+        report.out.print(report.table("", ("step", "found"), found_out))
         raise typer.Exit(1)
-    rows += [("consent", "allowed"), ("address", f"{to[0]}, token {token_id(*to)}")]
+    to = address(reach, installation_key(app_name, installation))
+    assert to is not None, "a trial that is not refused has an address"
     push = Push(str(uuid.uuid4()), app_name, *to, title, body, link=link)
     started_s = time.monotonic()
     outcome = asyncio.run(_sent(file, push))
     took_ms = (time.monotonic() - started_s) * 1_000
-    said = " ".join(filter(None, (outcome.kind, outcome.error_class, outcome.error)))
-    rows += [
+    found_out = [
+        ("consent", "allowed"),
+        ("address", f"{push.provider}, token {token_id(*to)}"),
         ("push", f"{push.push_id}, in {took_ms:.0f} ms"),
-        ("outcome", said),
+        ("outcome", str(outcome)),
         ("meaning", MEANS[outcome.error_class or outcome.kind]),
     ]
-    report.out.print(report.table("", ("step", "found"), rows))
+    report.out.print(report.table("", ("step", "found"), found_out))
     if outcome.kind != "accepted":
         raise typer.Exit(1)
 
 
-async def _sent(file: Path, push: Push) -> Outcome:
+@asynccontextmanager
+async def _routes(file: Path) -> AsyncIterator[Routes]:
     routes = Routes(file, Nobody(), wall_ms)
     try:
-        return (await routes.send([push]))[0]
+        yield routes
     finally:
         await routes.close()
+
+
+async def _sent(file: Path, push: Push) -> Outcome:
+    async with _routes(file) as routes:
+        return (await routes.send([push]))[0]
 
 
 @app.command()
@@ -133,17 +139,14 @@ def _named(credentials: Path | None) -> Path:
 
 
 async def _tried(file: Path) -> list[tuple[Way, str, str]]:
-    routes = Routes(file, Nobody(), wall_ms)
-    try:
+    async with _routes(file) as routes:
         asked = [way for way in routes.ways if way[1] in NOBODYS]
         pushes = [
             Push(str(uuid.uuid4()), app, provider, NOBODYS[provider], "optin", "doctor")
             for app, provider in asked
         ]
         found = dict(zip(asked, await routes.send(pushes), strict=True))
-    finally:
-        await routes.close()
-    return [(way, *verdict(found.get(way))) for way in routes.ways]
+        return [(way, *verdict(found.get(way))) for way in routes.ways]
 
 
 def verdict(outcome: Outcome | None) -> tuple[str, str]:
