@@ -53,9 +53,10 @@ class AccessToken:
             await asyncio.shield(self._renewing)
         return f"Bearer {self._credentials.token}"
 
-    def forget(self) -> None:
-        """The token was refused: the next header has a new one."""
-        self._credentials.token = None
+    def was_refused(self, header: str) -> None:
+        """The next header has a new token, unless this one was replaced since: refusals come by the dozen."""
+        if header == f"Bearer {self._credentials.token}":
+            self._credentials.token = None
 
     def _left_s(self) -> float:
         if not self._credentials.token or self._credentials.expiry is None:

@@ -66,5 +66,5 @@ class FcmSender:
         if reply.status == OK:
             self._proven = True
         elif reply.status == UNAUTHENTICATED:
-            self._token.forget()
+            self._token.was_refused(headers["Authorization"])
         return outcome_of(reply, proven=self._proven)

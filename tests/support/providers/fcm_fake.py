@@ -57,6 +57,7 @@ class FcmFake:
         self.port = 0
         self.accepted: list[dict[str, Any]] = []
         self.requests = 0
+        self.in_flight = self.in_flight_most = 0
         self.tokens = 0
         self.token_lasts_s = 3_600
         self.token_status = 200
@@ -64,7 +65,8 @@ class FcmFake:
         """Registration token -> the code that it is refused with."""
         self.refusals: deque[tuple[str, str, str]] = deque()
         self.delay_s = 0.0
-        self._issued = ""
+        self._good: set[str] = set()
+        """Access tokens that were issued and not revoked."""
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -109,7 +111,7 @@ class FcmFake:
 
     def revoke(self) -> None:
         """No access token issued so far is good any more."""
-        self._issued = "revoked"
+        self._good.clear()
 
     async def _token(self, request: web.Request) -> web.Response:
         await request.read()
@@ -117,17 +119,29 @@ class FcmFake:
             told = {"error": "invalid_grant" if self.token_status == 400 else "unavailable"}
             return web.json_response(told, status=self.token_status)
         self.tokens += 1
-        self._issued = f"access-{self.tokens}"
+        self._good.add(f"access-{self.tokens}")
         return web.json_response(
-            {"access_token": self._issued, "expires_in": self.token_lasts_s, "token_type": "Bearer"}
+            {
+                "access_token": f"access-{self.tokens}",
+                "expires_in": self.token_lasts_s,
+                "token_type": "Bearer",
+            }
         )
 
     async def _send(self, request: web.Request) -> web.Response:
         self.requests += 1
-        body = json.loads(await request.read())
-        if self.delay_s:
-            await asyncio.sleep(self.delay_s)
-        if request.headers.get("Authorization") != f"Bearer {self._issued}":
+        self.in_flight += 1
+        self.in_flight_most = max(self.in_flight_most, self.in_flight)
+        try:
+            body = json.loads(await request.read())
+            if self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            return self._answer(request, body)
+        finally:
+            self.in_flight -= 1
+
+    def _answer(self, request: web.Request, body: dict[str, Any]) -> web.Response:
+        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self._good:
             told = {"error": {"code": 401, "message": "no", "status": "UNAUTHENTICATED"}}
             return web.json_response(told, status=401)
         message = body.get("message", {})
