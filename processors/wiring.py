@@ -25,12 +25,13 @@ from processors.agents import intake, reach_rows, subject_rows
 from processors.agents import item_watcher as watching
 from processors.agents.consent_projector import consent_projector
 from processors.agents.control_rows import ControlHandler
+from processors.agents.delivery_facts import Lease
 from processors.agents.identity_linker import IdentityLinker, identity_linker
 from processors.agents.intake import Accepted
 from processors.agents.item_watcher import ItemWatcher, item_watcher, watch_records
 from processors.agents.journey_runner import journey_runner
 from processors.agents.metrics_streamer import MetricsStreamer, metrics_streamer
-from processors.agents.push_sender import Lease, PushSenderHandler, push_sender
+from processors.agents.push_sender import PushSenderHandler, push_sender
 from processors.agents.reach_rows import ReachHandler
 from processors.agents.subject_rows import SubjectHandler
 from processors.definitions.archive import Archive, publish_definitions, read_archive

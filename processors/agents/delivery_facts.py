@@ -13,6 +13,14 @@ from processors.agents.reach_rows import Attempt
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Lease:
+    """How long an attempt may take, and how far clocks of two owners may differ (s)."""
+
+    lease_s: float
+    skew_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Past:
     """What there was of a push before an attempt."""
 
@@ -37,6 +45,8 @@ class Ready:
     attempt: int
     at: int
     """When it was attempted, by the clock that decided (ms)."""
+    begun_s: float
+    """When its lease began (monotonic s), which is before its last look at consent."""
     past: Past = FRESH
 
 
@@ -46,6 +56,25 @@ class Due:
 
     decision: f.PushDecided
     row: Attempt
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of a hand-over."""
+
+    ready: Ready
+    outcome: Outcome
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LookedAgain:
+    """Consent was looked at again, for what is due or whose lease had ended; nothing was handed over.
+
+    `begun_s`: when the new lease began (monotonic s); None: consent can't be looked at any more.
+    """
+
+    what: Ready | Due
+    begun_s: float | None
 
 
 def attempted(

@@ -2,17 +2,15 @@
 
 Per set of decisions: wait until all permissions appended before now are folded (barrier), look at consent
 again, commit the attempts (which proves ownership), hand them over while the lease runs, commit outcomes.
+Hand-overs go on beside the lane, so that a provider that hangs holds up no decision about another.
 An attempt whose outcome got lost is never sent again; when its lease has ended it becomes unknown.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import logging
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, TypeGuard
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -25,12 +23,14 @@ from ledger import retry
 from ledger.consent import installation_key
 from ledger.definitions import UnknownDefinition
 from ledger.ids import push_id
-from ledger.policy import Policy
 from ledger.reach import NOBODY, Reach, address, late_refusal
 from processors.agents import intake
 from processors.agents.delivery_facts import (
     FRESH,
+    Answered,
     Due,
+    Lease,
+    LookedAgain,
     Past,
     Ready,
     attempted,
@@ -39,6 +39,7 @@ from processors.agents.delivery_facts import (
     outcome_fact,
     withheld_late,
 )
+from processors.agents.hand_over import Barrier, HandOver, Policies, kind_of
 from processors.agents.intake import Accepted, Refused
 from processors.agents.reach_rows import Attempt, attempt_key
 from processors.agents.tally import tell_outcome, tell_refused
@@ -49,11 +50,6 @@ from processors.lane.transaction import Transaction
 from processors.telemetry import catalogue as c
 from processors.telemetry.meters import FORGETFUL, Meters
 from processors.topic_names import DECISIONS, DELIVERIES, TOKENS
-
-log = logging.getLogger(__name__)
-
-ANSWER_S: Final = 15.0
-"""What is handed over at the end of a lease has so long to be answered; a rebalance waits as long for it."""
 
 ATTEMPTS_MAX: Final = 3
 """How often a push that was never handed over may be attempted anew (the last attempt counts)."""
@@ -66,37 +62,11 @@ WORDS: Final[dict[type[f.DeliveryFact], str]] = {
 }
 """Outcomes as metrics call them."""
 
-Barrier = Callable[[int, int, int], Awaitable[bool]]
-"""`barrier(partition, permissions_next, tokens_next)`: wait until consent is folded as far as it reaches
-now, and both topics as far as the decisions cite them; False if that takes too long."""
-
 AppendAll = Callable[[Sequence[Addressed]], Awaitable[None]]
 """Append outside the transaction; acknowledged when it returns. Raises `Transient`."""
 
 ReachOf = Callable[[bytes, Transaction], Reach | None]
 """The subject's folded consent, as the barrier left it."""
-
-
-class Policies(Protocol):
-    """The policies that decisions cite, by version."""
-
-    async def holds(self, versions: Iterable[str]) -> bool:
-        """Whether these are known; False: not yet, ask again. Raises `Transient`."""
-
-    def policy(self, version: str) -> Policy | None:
-        """A policy that is known."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Lease:
-    """How long an attempt may take, and how far clocks of two owners may differ (s)."""
-
-    lease_s: float
-    skew_s: float
-
-
-Result = tuple[Ready, Outcome | None] | tuple[Due, bool]
-"""What became of a hand-over (None: its lease ended before); whether a due push may be attempted."""
 
 
 class PushSenderHandler:
@@ -124,19 +94,18 @@ class PushSenderHandler:
         `append_all`: where dead tokens are told of; None: nowhere (a bounded run, whose inputs are complete).
         `by_events`: outcomes are dated by their attempt, not by when they came in.
         """
-        self._sender = sender
+        self._hand_over = HandOver(sender, policies, barrier, lease, leaving, meters)
         self._policies = policies
         self._reach_of = reach_of
-        self._barrier = barrier
         self._lease = lease
         self._retry_ms = retry_ms
         self._wall_ms = wall_ms
-        self._leaving = leaving
         self._append_all = append_all
         self._by_events = by_events
         self._takes_ms = 0 if by_events else int(lease.lease_s * 1_000)
         self._meters = meters
-        self._lease_started: dict[int, float] = {}
+        self._on_their_way: set[str] = set()
+        """Pushes that were attempted and have no result yet: their own row must not call them unknown."""
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
         """See `intake.read`; a decision's time is that of the clock that made it, which may be ahead."""
@@ -149,16 +118,7 @@ class PushSenderHandler:
         transaction with.
         """
         sends = [i.fact for i in items if isinstance(i, Accepted) and _is_send(i.fact)]
-        if not sends:
-            return True
-        if not await self._policies.holds({send.policy_version for send in sends}):
-            return False
-        self._lease_started[partition] = time.monotonic()
-        return await self._fold_consent(partition, sends)
-
-    async def _fold_consent(self, partition: int, sends: Sequence[f.PushDecided]) -> bool:
-        permissions_next = max(send.permissions_next for send in sends)
-        return await self._barrier(partition, permissions_next, max(send.tokens_next for send in sends))
+        return not sends or await self._hand_over.begin(partition, sends)
 
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
         """Attempt the pushes of a `send`; every other decision needs nothing."""
@@ -168,17 +128,20 @@ class PushSenderHandler:
             return
         if not _is_send(item.fact):
             return
+        begun_s = self._hand_over.begun_s(transaction.partition)
         for installation in item.fact.installations:
-            self._attempt(item.fact, installation, 1, transaction)
+            self._attempt(item.fact, installation, 1, begun_s, transaction)
 
     def _attempt(
         self,
         decision: f.PushDecided,
         installation: str,
         number: int,
+        begun_s: float,
         transaction: Transaction,
         past: Past = FRESH,
     ) -> None:
+        """Attempt a push after a last look, if that allows it. `begun_s`: when the lease began."""
         key = decision.subject.encode()
         reach = self._reach_of(key, transaction) or NOBODY
         where = installation_key(decision.app, installation)
@@ -209,7 +172,8 @@ class PushSenderHandler:
             expires_at_ms=decision.send_before,
             **fields_of(decision.shown),
         )
-        transaction.effect(Ready(decision, installation, push, number, now, past))
+        self._on_their_way.add(name)
+        transaction.effect(Ready(decision, installation, push, number, now, begun_s, past))
 
     def _row(
         self, name: str, decision: f.PushDecided, installation: str, number: int, ends: int, past: Past
@@ -229,75 +193,45 @@ class PushSenderHandler:
             decision=codec.encode(decision) if again and not self._by_events else b"",
         )
 
-    async def after(self, partition: int, effects: list[Ready | Due]) -> list[Result]:
-        """Hand committed attempts over, and look at consent again for what is due."""
-        results: list[Result] = []
-        if due := [effect for effect in effects if isinstance(effect, Due)]:
-            passed = await self._look_again(partition, [one.decision for one in due])
-            results += [(one, passed) for one in due]
-        if ready := [effect for effect in effects if isinstance(effect, Ready)]:
-            results += await self._hand_over(partition, ready)
-        return results
+    async def after(self, partition: int, effects: list[Ready | Due]) -> list[Answered | LookedAgain]:
+        """See `HandOver.after`."""
+        return await self._hand_over.after(partition, effects)
 
-    async def _look_again(self, partition: int, sends: Sequence[f.PushDecided]) -> bool:
-        """Pass the read barrier, and start the lease anew. False: it can't be passed any more.
-
-        Then the whole group waits for us, and consent is folded no further until it has its way.
-        """
-        while True:
-            self._lease_started[partition] = time.monotonic()
-            if await self._policies.holds({send.policy_version for send in sends}) and (
-                await self._fold_consent(partition, sends)
-            ):
-                return True
-            if self._leaving():
-                return False
-
-    async def _hand_over(self, partition: int, effects: list[Ready]) -> list[tuple[Ready, Outcome | None]]:
-        started = self._lease_started.get(partition, time.monotonic())
-        lease_s = self._lease.lease_s
-        left = started + lease_s - time.monotonic()
-        if left <= 0:
-            self._meters.add(c.LEASE_EXPIRIES, len(effects))
-            if await self._look_again(partition, [ready.decision for ready in effects]):
-                return [(ready, None) for ready in effects]
-            return [(_given_up(ready), None) for ready in effects]  # none was handed over, so none will be
-        try:
-            async with asyncio.timeout(left + ANSWER_S):
-                outcomes = await self._sender.send(
-                    [ready.push for ready in effects], until_s=started + lease_s
-                )
-        except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what arrived
-            log.warning("a set of %d pushes has no outcome: %s", len(effects), type(error).__name__)
-            outcomes = [Outcome("unknown", error=type(error).__name__) for _ in effects]
-        return list(zip(effects, outcomes, strict=True))
-
-    def conclude(self, result: Result, transaction: Transaction) -> None:
+    def conclude(self, result: Answered | LookedAgain, transaction: Transaction) -> None:
         """Record what became of an attempt, or have it go again."""
-        first, outcome = result
-        if isinstance(first, Due):
-            row = first.row
-            if outcome:
-                past = Past(row.tries, unknowns=int(row.unknowns))
-                self._attempt(first.decision, row.installation, row.attempt + 1, transaction, past)
+        if isinstance(result, LookedAgain):
+            if isinstance(result.what, Due):
+                self._go_again(result.what, result.begun_s, transaction)
             else:
-                transaction.put(attempt_key(row.push_id), row)  # due still, for whoever owns it then
+                self._on_their_way.discard(result.what.push.push_id)
+                self._missed(result.what, result.begun_s, transaction)
             return
-        assert not isinstance(outcome, bool)
-        if outcome is None:
-            self._missed(first, transaction)
-        elif not self._waits(first, outcome, transaction):
+        ready, outcome = result.ready, result.outcome
+        self._on_their_way.discard(ready.push.push_id)
+        if not self._waits(ready, outcome, transaction):
             if outcome.error_class == "token_dead":
-                transaction.announce(dead_token(first, outcome))
-            at = first.at if self._by_events else transaction.now
-            self._end(first.push.push_id, outcome_fact(first, outcome, at), transaction)
+                transaction.announce(dead_token(ready, outcome))
+            at = ready.at if self._by_events else transaction.now
+            self._end(ready.push.push_id, outcome_fact(ready, outcome, at), transaction)
 
-    def _missed(self, ready: Ready, transaction: Transaction) -> None:
-        """The lease ended before the push could be handed over: attempt it anew, a few times."""
+    def _go_again(self, due: Due, begun_s: float | None, transaction: Transaction) -> None:
+        """Attempt what waited; what may not be looked at any more is due still, for its next owner."""
+        row = due.row
+        if begun_s is None:
+            transaction.put(attempt_key(row.push_id), row)
+            return
+        past = Past(row.tries, unknowns=int(row.unknowns))
+        self._attempt(due.decision, row.installation, row.attempt + 1, begun_s, transaction, past)
+
+    def _missed(self, ready: Ready, begun_s: float | None, transaction: Transaction) -> None:
+        """The lease ended before the push could be handed over: attempt it anew, a few times.
+
+        Not without another look at consent: as nobody has it, it is withheld.
+        """
         decision, installation, past = ready.decision, ready.installation, ready.past
-        if past.misses + 1 < ATTEMPTS_MAX:
+        if begun_s is not None and past.misses + 1 < ATTEMPTS_MAX:
             missed = dataclasses.replace(past, misses=past.misses + 1)
-            self._attempt(decision, installation, ready.attempt + 1, transaction, missed)
+            self._attempt(decision, installation, ready.attempt + 1, begun_s, transaction, missed)
             return
         at = ready.at if self._by_events else transaction.now
         name = ready.push.push_id
@@ -351,8 +285,8 @@ class PushSenderHandler:
 
         A marketing push stays so. A transactional one goes again, by the same ids.
         """
-        if not isinstance(row, Attempt):
-            return
+        if not isinstance(row, Attempt) or row.push_id in self._on_their_way:
+            return  # what is on its way has a result soon, which sees to the row
         if row.decision and (row.waits or row.unknowns < len(retry.UNKNOWN_WAITS)):
             decision = codec.decode(row.decision)
             assert isinstance(decision, f.PushDecided)
@@ -373,17 +307,13 @@ def push_sender(app: Any, lane: Lane, handler: PushSenderHandler) -> None:
         announce=handler.announce,
         after=handler.after,
         conclude=handler.conclude,
+        kind=kind_of,
     )
 
     @app.agent(raw_topic(app, DECISIONS), name="push_sender")  # type: ignore[untyped-decorator]
     async def send(chunks: Any) -> None:
         async for chunk in chunks.noack().events():
             lane.feed(chunk.message)
-
-
-def _given_up(ready: Ready) -> Ready:
-    """One whose lease will not be started again."""
-    return dataclasses.replace(ready, past=dataclasses.replace(ready.past, misses=ATTEMPTS_MAX))
 
 
 def _is_send(fact: f.SubjectFact) -> TypeGuard[f.PushDecided]:

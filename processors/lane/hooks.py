@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from typing import Any, Protocol
 
 from processors.lane.transaction import Transaction
@@ -29,15 +29,17 @@ class Hooks:
     `announce(partition, announcements)`: awaited after the fold and before the commit (appends elsewhere that
     must be acknowledged before the state moves). A crash in between repeats them; an error ends the process.
     `after(partition, effects)`: awaited after the commit; its results go to `conclude`, in a transaction
-    of their own, until no effects are left.
+    of their own, until no effects are left. By the wall clock the lane goes on meanwhile: effects of
+    different `kind` are awaited apart, and while too many of one are, no others are begun.
     """
 
     owned: Callable[[int], Awaitable[None]] | None = None
     fire: Callable[[bytes, Any, Transaction], None] | None = None
     before: Callable[[int, Sequence[Any]], Awaitable[bool]] | None = None
     announce: Callable[[int, list[Any]], Awaitable[None]] | None = None
-    after: Callable[[int, list[Any]], Awaitable[list[Any]]] | None = None
+    after: Callable[[int, list[Any]], Coroutine[Any, Any, list[Any]]] | None = None
     conclude: Callable[[Any, Transaction], None] | None = None
+    kind: Callable[[Any], Hashable] = lambda _: None
 
 
 Prepare = Callable[[Sequence[Any]], Awaitable[bool]]

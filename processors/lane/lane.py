@@ -8,10 +8,12 @@ Any error that isn't a handler's own answer ends the process: Kafka holds nothin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final
 
 from faust.types import TP
@@ -127,7 +129,7 @@ class Lane:
             self._runner(partition).wake.set()
 
     async def drain(self) -> None:
-        """Stop taking chunks and let running transactions end; raises TimeoutError if one does not."""
+        """Stop taking chunks and have what runs concluded; raises TimeoutError if it is not."""
         self._open = False
         async with asyncio.timeout(DRAIN_S_MAX):
             while any(runner.busy for runner in self._runners.values()):
@@ -159,33 +161,34 @@ class Lane:
 
     async def _run(self, partition: int, runner: Runner) -> None:
         pause = 0.0
-        while self._open:
-            try:
+        while self._open or runner.beside.busy:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await runner.wake.wait()
-            except TimeoutError:
-                pass
             runner.wake.clear()
-            if not self._open:
+            if not (self._open or runner.beside.busy):
                 return
-            runner.busy = True
+            runner.in_turn = True
             try:
                 if runner.merge is None:
                     pause = await self._turn_by_wall(partition, runner)
                 else:
                     pause = await self._turn_by_events(partition, runner, runner.merge)
             except Exception as error:
-                # Fenced, or unknown. There is nothing to save: the next owner's claim does the rest.
+                # Fenced, or unknown. Nothing is to be saved: the next owner's claim does the rest.
                 log.critical("lane %s/%d failed: %r", self.name, partition, error, exc_info=error)
                 logging.shutdown()
                 os._exit(EXIT_LANE_FAILED)
             finally:
-                runner.busy = False
+                runner.in_turn = False
                 self._idle.set()
 
     # The wall clock: chunks as they come; timers once everything appended before them is folded.
 
     async def _turn_by_wall(self, partition: int, runner: Runner) -> float:
+        await self._conclude(partition, runner)
+        if not self._open or runner.beside.full:
+            return IDLE_S_MAX
         if runner.leading is None:
             await self._take_over(partition, runner)
         led = runner.led(self.app.consumer.reached)
@@ -353,14 +356,34 @@ class Lane:
             self.probe.committed(self.name, transaction.folded, time.perf_counter() - began)
             for tell in transaction.durable:
                 tell()
-            effects = transaction.effects
-            if not effects or self.hooks.after is None or self.hooks.conclude is None:
+            if not transaction.effects or self.hooks.after is None:
                 return
-            results = await self.hooks.after(partition, effects)
-            now = self._clock() if self._ends is None else transaction.now
-            transaction = Transaction(self.table, partition, now)
-            for result in results:
-                self.hooks.conclude(result, transaction)
+            if self._ends is None:
+                self._go_on_beside(partition, transaction.effects)
+                return
+            # By the event clock what follows belongs to its place in the order.
+            results = await self.hooks.after(partition, transaction.effects)
+            transaction = self._concluded(partition, results, transaction.now)
+
+    def _go_on_beside(self, partition: int, effects: Sequence[Any]) -> None:
+        assert self.hooks.after is not None
+        by_kind: dict[Hashable, list[Any]] = defaultdict(list)
+        for effect in effects:
+            by_kind[self.hooks.kind(effect)].append(effect)
+        for kind, some in by_kind.items():
+            self._runners[partition].beside.begin(kind, len(some), self.hooks.after(partition, some))
+
+    async def _conclude(self, partition: int, runner: Runner) -> None:
+        """Record what became of effects, in a transaction of their own."""
+        if results := runner.beside.take():
+            await self._commit(self._concluded(partition, results, self._clock()))
+
+    def _concluded(self, partition: int, results: Sequence[Any], now: int) -> Transaction:
+        assert self.hooks.conclude is not None
+        transaction = Transaction(self.table, partition, now)
+        for result in results:
+            self.hooks.conclude(result, transaction)
+        return transaction
 
     async def _on_revoked(self, app: Any, revoked: Any, **_: Any) -> None:  # noqa: ARG002 - Faust's signal
         await self._drain_or_die()

@@ -9,6 +9,7 @@ from typing import Any
 
 from faust.types import TP
 
+from processors.lane.beside import Beside
 from processors.lane.merge import Merge
 
 
@@ -23,8 +24,14 @@ class Runner:
         """Ends that must be folded before anything else; None: not asked for yet."""
         self.barrier: tuple[int, dict[tuple[str, int], int]] | None = None
         self.merge: Merge | None = None
-        self.busy = False
+        self.beside = Beside(self.wake)
+        self.in_turn = False
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something of it runs, or waits to be concluded."""
+        return self.in_turn or self.beside.busy
 
     def led(self, reached: Callable[[TP], int]) -> bool:
         """Whether all that leads is folded."""

@@ -39,8 +39,9 @@ OTHER_POINTS: Final = (
     "writer.transact.begin_transaction@after",
     "writer.transact.gather@before",
     "writer.transact.commit_transaction@after",
-    "push_sender.hand_over.send@after",
-    "push_sender.fold_consent.barrier@after",
+    "hand_over.handed.send@after",
+    "hand_over.fold_consent.barrier@after",
+    "lane.conclude.commit@before",
     "transport.drain_once.fetch@after",
     "transport.commit_offsets.commit@before",
 )

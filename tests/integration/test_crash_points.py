@@ -146,10 +146,10 @@ ROW = "the row is not the fold of its facts"
 PLANTED: Final = {
     # bug: (role, where its worker dies, in which situation, words of the objection)
     "position_first": ("journeys", "writer.transact.commit_transaction@after:kill:3", "load", ROW),
-    "forgotten_attempt": ("delivery", "push_sender.hand_over.send@before:kill", "load", "has no outcome"),
+    "forgotten_attempt": ("delivery", "hand_over.handed.send@before:kill", "load", "has no outcome"),
     "early_finish": ("metrics", "metrics_streamer.insert.to_thread@before:kill", "slow insert", "is not in"),
     "forgotten_timers": ("journeys", "lane.fire_by_wall.commit@before:kill", "load", "ended 0 times"),
-    "second_send": ("delivery", "push_sender.hand_over.send@after:kill", "load", "was printed 2 times"),
+    "second_send": ("delivery", "hand_over.handed.send@after:kill", "load", "was printed 2 times"),
     "unawaited_append": ("journeys", "append.started.start@before:kill", "slow append", ROW),
 }
 TOGETHER: Final = (

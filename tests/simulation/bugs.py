@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -15,6 +16,8 @@ from ledger import candidates
 from ledger import facts as f
 from processors import wiring
 from processors.agents import intake
+from processors.agents.delivery_facts import Ready
+from processors.agents.hand_over import HandOver
 from processors.agents.identity_linker import IdentityLinker
 from processors.agents.push_sender import PushSenderHandler
 from processors.agents.reach_rows import Attempt
@@ -110,11 +113,24 @@ def _stable(honest: Any) -> Any:  # noqa: ARG001 - every change is given the hon
 def _lease_renewed(honest: Any) -> Any:
     """Start the lease when pushes are handed over."""
 
-    async def after(self: PushSenderHandler, partition: int, effects: Any) -> Any:
-        self._lease_started.pop(partition, None)
-        return await honest(self, partition, effects)
+    async def after(self: HandOver, partition: int, effects: Any) -> Any:
+        now_s = asyncio.get_running_loop().time()
+        renewed = [
+            dataclasses.replace(one, begun_s=now_s) if isinstance(one, Ready) else one for one in effects
+        ]
+        return await honest(self, partition, renewed)
 
     return after
+
+
+def _called_unknown_on_its_way(honest: Any) -> Any:
+    """An attempt's own row ends it while its answer is still to come."""
+
+    def fire(self: PushSenderHandler, key: bytes, row: Any, transaction: Transaction) -> None:
+        self._on_their_way.clear()
+        honest(self, key, row, transaction)
+
+    return fire
 
 
 def _doubled(honest: Any) -> Any:
@@ -183,7 +199,10 @@ BUGS: Final[dict[str, Bug]] = {
         _instead(intake, "dead_letter", lambda _: lambda *_: None), "has 0 dead letters", 0
     ),
     "lease renewed at the hand-over": Bug(
-        _instead(PushSenderHandler, "after", _lease_renewed), "without a barrier within the lease", 150
+        _instead(HandOver, "after", _lease_renewed), "without a barrier within the lease", 272
+    ),
+    "called unknown on its way": Bug(
+        _instead(PushSenderHandler, "fire", _called_unknown_on_its_way), "has the outcomes", 15
     ),
     "linked before it is unlinked": Bug(
         _instead(IdentityLinker, "announce", _links_first), "before it unlinked the former one", 9

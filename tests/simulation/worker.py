@@ -22,11 +22,12 @@ from connectors.push.port import PushSender
 from connectors.rules.cel import CelRules
 from connectors.rules.liquid import LiquidTexts
 from processors import wiring
+from processors.agents import hand_over, intake, push_sender, reach_rows, subject_rows
 from processors.agents import identity_linker as linking
-from processors.agents import intake, push_sender, reach_rows, subject_rows
 from processors.agents.consent_projector import consent_projector
+from processors.agents.delivery_facts import Lease
 from processors.agents.journey_runner import journey_runner
-from processors.agents.push_sender import Lease, PushSenderHandler
+from processors.agents.push_sender import PushSenderHandler
 from processors.agents.reach_rows import ReachHandler
 from processors.agents.subject_rows import SubjectHandler
 from processors.lane import lane as lane_module
@@ -219,7 +220,7 @@ def real_parts_on(loop: VirtualLoop, now_ms: Callable[[], int]) -> Iterator[None
     quiet: Any = SimpleNamespace(shutdown=lambda: None)
     with contextlib.ExitStack() as changes:
         for module, name, stand_in in (
-            (push_sender, "time", clock),
+            (hand_over, "time", clock),
             (paced, "time", clock),
             (wiring, "time", clock),
             (subject_rows, "wall_ms", now_ms),

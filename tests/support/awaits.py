@@ -19,7 +19,7 @@ WHERE: Final = (
 )
 """Lane, recovery, rebalance, timers, sender and sink: what a worker runs once it is built.
 
-What a provider's sender awaits lies between the two sides of `push_sender.hand_over.send`: before it nothing
+What a provider's sender awaits lies between the two sides of `hand_over.handed.send`: before it nothing
 was handed over, after it everything was, and no outcome is recorded.
 """
 

@@ -46,6 +46,7 @@ def difference(now: Iterable[Place], known: dict[str, Place]) -> list[str]:
 
 
 POINTS: Final[dict[str, Place]] = {
+    "beside.through.work": Place("processors.lane.beside", "Beside._through", "work"),
     "changelog.read_back.start": Place("processors.lane.changelog", "read_back", "reader.start"),
     "changelog.read_back.gather": Place("processors.lane.changelog", "read_back", "asyncio.gather"),
     "changelog.read_back.getmany": Place("processors.lane.changelog", "read_back", "reader.getmany"),
@@ -66,6 +67,7 @@ POINTS: Final[dict[str, Place]] = {
     "lane.run.wait": Place("processors.lane.lane", "Lane._run", "runner.wake.wait"),
     "lane.run.turn_by_wall": Place("processors.lane.lane", "Lane._run", "self._turn_by_wall"),
     "lane.run.turn_by_events": Place("processors.lane.lane", "Lane._run", "self._turn_by_events"),
+    "lane.turn_by_wall.conclude": Place("processors.lane.lane", "Lane._turn_by_wall", "self._conclude"),
     "lane.turn_by_wall.take_over": Place("processors.lane.lane", "Lane._turn_by_wall", "self._take_over"),
     "lane.turn_by_wall.fold_chunks": Place("processors.lane.lane", "Lane._turn_by_wall", "self._fold_chunks"),
     "lane.turn_by_wall.fire_by_wall": Place(
@@ -84,6 +86,7 @@ POINTS: Final[dict[str, Place]] = {
     "lane.commit.announce": Place("processors.lane.lane", "Lane._commit", "self.hooks.announce"),
     "lane.commit.transact": Place("processors.lane.lane", "Lane._commit", "self.writer.transact"),
     "lane.commit.after": Place("processors.lane.lane", "Lane._commit", "self.hooks.after"),
+    "lane.conclude.commit": Place("processors.lane.lane", "Lane._conclude", "self._commit"),
     "lane.on_revoked.drain_or_die": Place("processors.lane.lane", "Lane._on_revoked", "self._drain_or_die"),
     "lane.on_shutdown.drain_or_die": Place("processors.lane.lane", "Lane._on_shutdown", "self._drain_or_die"),
     "lane.drain_or_die.drain": Place("processors.lane.lane", "Lane._drain_or_die", "self.drain"),
@@ -186,6 +189,22 @@ POINTS: Final[dict[str, Place]] = {
     "consent_projector.project.events": Place(
         "processors.agents.consent_projector", "consent_projector.project", "async for chunks.noack().events"
     ),
+    "hand_over.begin.holds": Place("processors.agents.hand_over", "HandOver.begin", "self._policies.holds"),
+    "hand_over.begin.fold_consent": Place(
+        "processors.agents.hand_over", "HandOver.begin", "self._fold_consent"
+    ),
+    "hand_over.after.handed": Place("processors.agents.hand_over", "HandOver.after", "self._handed"),
+    "hand_over.after.look_again": Place("processors.agents.hand_over", "HandOver.after", "self._look_again"),
+    "hand_over.handed.send": Place("processors.agents.hand_over", "HandOver._handed", "self._sender.send"),
+    "hand_over.look_again.holds": Place(
+        "processors.agents.hand_over", "HandOver._look_again", "self._policies.holds"
+    ),
+    "hand_over.look_again.fold_consent": Place(
+        "processors.agents.hand_over", "HandOver._look_again", "self._fold_consent"
+    ),
+    "hand_over.fold_consent.barrier": Place(
+        "processors.agents.hand_over", "HandOver._fold_consent", "self._barrier"
+    ),
     "identity_linker.announce.append_all": Place(
         "processors.agents.identity_linker", "IdentityLinker.announce", "self._append_all"
     ),
@@ -243,32 +262,11 @@ POINTS: Final[dict[str, Place]] = {
     "metrics_streamer.insert.run": Place(
         "processors.agents.metrics_streamer", "metrics_streamer.insert", "streamer.run"
     ),
-    "push_sender.before.holds": Place(
-        "processors.agents.push_sender", "PushSenderHandler.before", "self._policies.holds"
+    "push_sender.before.begin": Place(
+        "processors.agents.push_sender", "PushSenderHandler.before", "self._hand_over.begin"
     ),
-    "push_sender.before.fold_consent": Place(
-        "processors.agents.push_sender", "PushSenderHandler.before", "self._fold_consent"
-    ),
-    "push_sender.fold_consent.barrier": Place(
-        "processors.agents.push_sender", "PushSenderHandler._fold_consent", "self._barrier"
-    ),
-    "push_sender.after.look_again": Place(
-        "processors.agents.push_sender", "PushSenderHandler.after", "self._look_again"
-    ),
-    "push_sender.after.hand_over": Place(
-        "processors.agents.push_sender", "PushSenderHandler.after", "self._hand_over"
-    ),
-    "push_sender.look_again.holds": Place(
-        "processors.agents.push_sender", "PushSenderHandler._look_again", "self._policies.holds"
-    ),
-    "push_sender.look_again.fold_consent": Place(
-        "processors.agents.push_sender", "PushSenderHandler._look_again", "self._fold_consent"
-    ),
-    "push_sender.hand_over.look_again": Place(
-        "processors.agents.push_sender", "PushSenderHandler._hand_over", "self._look_again"
-    ),
-    "push_sender.hand_over.send": Place(
-        "processors.agents.push_sender", "PushSenderHandler._hand_over", "self._sender.send"
+    "push_sender.after.after": Place(
+        "processors.agents.push_sender", "PushSenderHandler.after", "self._hand_over.after"
     ),
     "push_sender.announce.append_all": Place(
         "processors.agents.push_sender", "PushSenderHandler.announce", "self._append_all"

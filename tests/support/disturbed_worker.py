@@ -33,9 +33,9 @@ BUG_ENV: Final = "OPTIN_CHAOS_BUG"
 COMMIT: Final = "writer.transact.commit_transaction"
 MID_CHUNK: Final = f"{COMMIT}@before"
 """Everything of a chunk is written, nothing is committed."""
-AFTER_ATTEMPTS: Final = "lane.commit.after@before"
+AFTER_ATTEMPTS: Final = "beside.through.work@before"
 """Attempts are committed; whether the lease still runs is not yet looked at."""
-AT_THE_SOCKET: Final = "push_sender.hand_over.send@before"
+AT_THE_SOCKET: Final = "hand_over.handed.send@before"
 """Attempts are committed and the lease was found to run; the push is not handed over."""
 TRANSACTION: ContextVar[str] = ContextVar("TRANSACTION", default="-")
 """What the running task writes."""
@@ -95,8 +95,8 @@ class Points:
 
 def note_work(journal: Journal) -> None:
     """Write down what the worker owns, what it has begun and not ended, and what it hands over."""
+    from processors.agents.hand_over import HandOver
     from processors.agents.metrics_streamer import MetricsStreamer
-    from processors.agents.push_sender import PushSenderHandler
     from processors.lane.writer import TransactionalWriter
 
     claim, release, transact = (
@@ -104,7 +104,7 @@ def note_work(journal: Journal) -> None:
         TransactionalWriter.release,
         TransactionalWriter.transact,
     )
-    hand_over, insert = PushSenderHandler._hand_over, MetricsStreamer._insert
+    hand_over, insert = HandOver._handed, MetricsStreamer._insert
 
     async def noted_claim(self: Any, partition: int) -> None:
         await claim(self, partition)
@@ -120,10 +120,10 @@ def note_work(journal: Journal) -> None:
         await transact(self, partition, writes)
         journal.note("end", f"{self._prefix}/{partition}")
 
-    async def noted_hand_over(self: Any, partition: int, effects: Any) -> Any:
+    async def noted_hand_over(self: Any, ready: Any) -> Any:
         # The lease is looked at in the same step as this, without an await between the two.
-        journal.note("hand", ",".join(ready.push.push_id for ready in effects))
-        return await hand_over(self, partition, effects)
+        journal.note("hand", ",".join(one.push.push_id for one in ready))
+        return await hand_over(self, ready)
 
     async def noted_insert(self: Any, rows: Any) -> None:
         journal.note("begin", "insert/0")
@@ -133,7 +133,7 @@ def note_work(journal: Journal) -> None:
     TransactionalWriter.claim = noted_claim  # type: ignore[method-assign]
     TransactionalWriter.release = noted_release  # type: ignore[method-assign]
     TransactionalWriter.transact = noted_transact  # type: ignore[method-assign]
-    PushSenderHandler._hand_over = noted_hand_over  # type: ignore[method-assign]
+    HandOver._handed = noted_hand_over  # type: ignore[method-assign]
     MetricsStreamer._insert = noted_insert  # type: ignore[method-assign]
 
 

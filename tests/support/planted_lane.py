@@ -76,7 +76,7 @@ def second_send() -> None:
 
     def fire(self: Any, _: bytes, row: Any, transaction: Any) -> None:
         push = Push(row.push_id, row.app, "console", "again", "", "")
-        sending = self._sender.send([push])
+        sending = self._hand_over._sender.send([push])
         try:
             sending.send(None)
         except StopIteration:

@@ -11,10 +11,10 @@ from typing import Any, Final
 import pytest
 
 from connectors.push.port import Outcome, Push
-from processors.agents import push_sender
-from processors.agents.delivery_facts import Ready
+from processors.agents import hand_over
+from processors.agents.delivery_facts import Answered, Lease, LookedAgain, Ready
 from processors.agents.intake import Accepted
-from processors.agents.push_sender import Lease, PushSenderHandler
+from processors.agents.push_sender import PushSenderHandler
 from tests.support.given import NOON, OnePolicy, decision
 
 LEASE_S: Final = 10.0
@@ -48,18 +48,18 @@ def chunk(verdict: str) -> list[Any]:
     return [Accepted(decision(verdict=verdict), None, NOON)]
 
 
-READY: Final = Ready(decision(verdict="send"), "phone", Push("p", "shop", "console", "t", "T", "B"), 1, NOON)
+PUSH: Final = Push("p", "shop", "console", "t", "T", "B")
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The sender's clock."""
     moved = Clock()
-    monkeypatch.setattr(push_sender, "time", SimpleNamespace(monotonic=moved.monotonic))
+    monkeypatch.setattr(hand_over, "time", SimpleNamespace(monotonic=moved.monotonic))
     return moved
 
 
-def outcomes_after(waits: Sequence[tuple[str, float]], clock: Clock) -> tuple[Any, Sender]:
+def results_after(waits: Sequence[tuple[str, float]], clock: Clock) -> tuple[list[Any], Sender]:
     """Chunks with these verdicts, each followed by a wait (s), in one transaction; then the hand-over."""
     sender = Sender()
 
@@ -74,23 +74,28 @@ def outcomes_after(waits: Sequence[tuple[str, float]], clock: Clock) -> tuple[An
         for verdict, wait_s in waits:
             assert await handler.before(0, chunk(verdict))
             clock.now += wait_s
-        return await handler.after(0, [READY])
+        begun_s = handler._hand_over.begun_s(0)
+        return await handler.after(0, [Ready(decision(verdict="send"), "phone", PUSH, 1, NOON, begun_s)])
 
     return asyncio.run(run()), sender
 
 
 def test_a_push_is_handed_over_within_the_lease_of_its_barrier(clock: Clock) -> None:
     """The usual course."""
-    outcomes, sender = outcomes_after([("send", LEASE_S - 1)], clock)
+    results, sender = results_after([("send", LEASE_S - 1)], clock)
 
-    assert [outcome.kind for _, outcome in outcomes] == ["accepted"]
-    assert sender.sent == [READY.push]
+    (answered,) = results
+    assert isinstance(answered, Answered)
+    assert answered.outcome.kind == "accepted"
+    assert sender.sent == [PUSH]
 
 
 @pytest.mark.parametrize("others", [[], [("withhold", 0.0)]])
 def test_no_push_is_handed_over_after_the_lease(others: list[tuple[str, float]], clock: Clock) -> None:
     """Nor does a chunk without sends, folded in the same transaction, renew it."""
-    outcomes, sender = outcomes_after([("send", LEASE_S + 1), *others], clock)
+    results, sender = results_after([("send", LEASE_S + 1), *others], clock)
 
-    assert outcomes == [(READY, None)]
+    (again,) = results
+    assert isinstance(again, LookedAgain)
+    assert again.begun_s == clock.now
     assert sender.sent == []

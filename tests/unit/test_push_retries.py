@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from ledger.gate import MARKETING, TRANSACTIONAL
 from ledger.ids import push_id
 from ledger.retry import TRIES_MAX, UNKNOWN_WAITS, WAIT_MS_MAX, next_try
 from processors.agents import reach_rows
-from processors.agents.push_sender import Lease, PushSenderHandler
+from processors.agents.delivery_facts import Lease
+from processors.agents.push_sender import PushSenderHandler
 from processors.agents.reach_rows import Attempt, attempt_key
 from processors.lane.table import LaneTable, Partition
 from processors.lane.transaction import Transaction
@@ -56,7 +58,10 @@ class World:
             fact(f.TokenRegistered, NOON - HOUR, provider="apns", token="token-1"),
         ):
             self.reach = reach.fold(self.reach, said, NOON - HOUR)
-        self.handler = PushSenderHandler(
+        self.handler = self._worker()
+
+    def _worker(self) -> PushSenderHandler:
+        return PushSenderHandler(
             self,
             OnePolicy(),
             lambda *_: self.reach,
@@ -94,7 +99,7 @@ class World:
     def decide(self) -> None:
         """The decision comes in."""
         transaction = Transaction(self.table, 0, self.now)
-        self.handler._attempt(self.decided, "phone", 1, transaction)
+        self.handler._attempt(self.decided, "phone", 1, time.monotonic(), transaction)
         self._commit(transaction)
 
     def fire(self) -> None:
@@ -106,10 +111,11 @@ class World:
         self._commit(transaction)
 
     def crash(self) -> None:
-        """The attempt is committed and nothing after it."""
+        """The attempt is committed and nothing after it; another worker takes over."""
         transaction = Transaction(self.table, 0, self.now)
-        self.handler._attempt(self.decided, "phone", 1, transaction)
+        self.handler._attempt(self.decided, "phone", 1, time.monotonic(), transaction)
         self._apply(transaction)
+        self.handler = self._worker()
 
     def _commit(self, transaction: Transaction) -> None:
         while True:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 
 from connectors import codec
 from connectors.push.port import Outcome, Push
 from ledger import facts as f
 from processors.agents import reach_rows
-from processors.agents.delivery_facts import Ready
-from processors.agents.push_sender import Lease, PushSenderHandler
+from processors.agents.delivery_facts import Lease, Ready
+from processors.agents.push_sender import PushSenderHandler
 from processors.lane.table import LaneTable, Partition
 from processors.lane.transaction import Transaction
 from processors.topic_names import DELIVERIES
@@ -49,7 +50,7 @@ class Barriers:
             lambda: NOON,
             leaving=lambda: leaving,
         )
-        ready = Ready(DECIDED, "phone", PUSH, 1, NOON)
+        ready = Ready(DECIDED, "phone", PUSH, 1, NOON, time.monotonic())
         table = LaneTable("changelog", reach_rows.ROWS)
         table.partitions[0] = Partition()
         transaction = Transaction(table, 0, NOON)
