@@ -79,12 +79,11 @@ def judge(
     progress("judging")
     finding.objections += settled(lambda: asyncio.run(objections(where, acknowledged)), settled_s)
     topics = asyncio.run(promises.read_all(where))
-    received = {push: ms for push, _, ms in system.apns.accepted()} if system.apns else {}
-    shown = (
-        [push for push, _, _ in system.apns.accepted()]
-        if system.apns
-        else promises.pushes_shown(system.folder / "pushes.jsonl")
-    )
+    if system.providers is None:
+        received, shown = {}, promises.pushes_shown(system.folder / "pushes.jsonl")
+    else:
+        taken = system.providers.received({said.fields["push_id"] for said in topics["deliveries"]})
+        received, shown = dict(taken), [push for push, _ in taken]
     finding.notes = read_notes(system.notes)
     handed = handed_over(finding.notes)
     finding.objections += asyncio.run(wrong_reach(where, topics))
@@ -111,7 +110,7 @@ def judge(
         status.restarts for status in system.stack.statuses() if "-" in status.name
     ) - sum(len(one.killed) for one in struck)
     finding.counts |= effect(struck, finding.notes)
-    finding.void = reasons_to_be_void(struck, finding.counts, hits_min, races=system.apns is not None)
+    finding.void = reasons_to_be_void(struck, finding.counts, hits_min, races=system.providers is not None)
     return finding
 
 

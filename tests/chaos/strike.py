@@ -29,7 +29,9 @@ LANES: Final = ("journeys", "delivery")
 ROLES: Final = (*LANES, "metrics")
 ONLY: Final = {
     "push_sender": "delivery",
-    "lane.commit.after": "delivery",
+    "hand_over": "delivery",
+    "beside": "delivery",
+    "lane.conclude.commit": "delivery",
     "lane.fire_by_wall": "journeys",
 }
 """Points that only one role comes by often."""

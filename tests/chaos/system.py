@@ -16,10 +16,10 @@ from connectors.kafka.training import train
 from processors.prepare import migrate_tables, publish
 from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV, Stack
 from tests.chaos.plan import SESSION_S, TRANSACTION_S
+from tests.chaos.providers import Providers
 from tests.support.cluster import Cluster
 from tests.support.disturbed_worker import BUG_ENV, DYNAMIC_ENV, FOLDER_ENV, OPEN_MS_ENV, order_file
 from tests.support.load import Load, definitions, passing, racing
-from tests.support.providers.apns_mock import ApnsMock
 
 WORKERS: Final = 2
 PARTITIONS: Final = 6
@@ -51,11 +51,11 @@ class System:
         rate: float,
         progress: Callable[[str], None],
         bugs: str = "",
-        apns: ApnsMock | None = None,
+        providers: Providers | None = None,
     ) -> None:
-        """`apns`: who the pushes of a load that races them go to; None: a file, and everything goes on."""
+        """`providers`: whom the pushes of a load that races them go to; None: a file, and no race."""
         self.folder = folder
-        self.apns = apns
+        self.providers = providers
         self.notes = folder / "chaos"
         self.lease_ms = int(LEASE_S * 1e3)
         self._resources = ExitStack()
@@ -75,14 +75,14 @@ class System:
                 OPEN_MS_ENV: str(OPEN_MS),
                 DYNAMIC_ENV: "journeys-1,delivery-1",
                 BUG_ENV: bugs,
-                **(_by_apns(folder, apns) if apns is not None else {}),
+                **(_by_providers(providers) if providers is not None else {}),
             },
             prepare=[migrate_tables, publish(rules)],
             command=lambda role: [sys.executable, "-m", "tests.support.disturbed_worker", role],
             partitions=PARTITIONS,
         )
         spread = int(rate * SPREAD_S)
-        facts = passing(seed, AT_ONCE, EACH) if apns is None else racing(seed, spread)
+        facts = passing(seed, AT_ONCE, EACH) if providers is None else racing(seed, spread, providers.address)
         self.load = Load(self.cluster.bootstrap, facts, rate)
 
     def __enter__(self) -> Self:
@@ -125,12 +125,9 @@ class System:
         draft.replace(file)
 
 
-def _by_apns(folder: Path, mock: ApnsMock) -> dict[str, str]:
+def _by_providers(providers: Providers) -> dict[str, str]:
     """Credentials of the load's app, as an environment."""
-    file = folder / "credentials.yaml"
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(mock.credentials("shop", CALL_S))
-    return {"OPTIN_PUSH_CREDENTIALS": str(file), "OPTIN_RETRY_S": "1"}
+    return {"OPTIN_PUSH_CREDENTIALS": str(providers.credentials("shop", CALL_S)), "OPTIN_RETRY_S": "1"}
 
 
 def stopped(pid: int) -> bool:

@@ -22,8 +22,8 @@ from tests.support.given import fact
 from tests.support.load import definitions
 from tests.support.plain_reader import decode, read
 from tests.support.providers.apns_mock import ApnsMock
-from tests.support.providers.disturbed_path import path_to
-from tests.support.providers.part import or_skip
+from tests.support.providers.disturbed_path import DisturbedPath
+from tests.support.providers.part import in_thread, or_skip
 from tests.support.providers.pushes import token
 from tests.support.replays import wait_until
 
@@ -103,7 +103,7 @@ def test_what_is_decided_reaches_apns_and_dead_tokens_come_back(tmp_path: Path) 
 @pytest.mark.timeout(300)
 def test_a_provider_that_says_nothing_holds_up_nobody_else(tmp_path: Path) -> None:
     """Pushes are on their way into a black hole; meanwhile consent is folded, and other providers send."""
-    with or_skip(ApnsMock(tmp_path / "apns")) as mock, path_to(mock.port) as path:
+    with or_skip(ApnsMock(tmp_path / "apns")) as mock, in_thread(DisturbedPath(mock.port)) as path:
         (tmp_path / "credentials.yaml").write_text(
             mock.credentials("shop", GIVEN_UP_S).replace(f"localhost:{mock.port}", f"localhost:{path.port}")
         )

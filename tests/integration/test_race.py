@@ -1,4 +1,4 @@
-"""Revocations race pushes to a provider, while workers are killed and frozen and the provider fails.
+"""Revocations race pushes to APNs, FCM and browsers, while workers are killed and frozen and providers fail.
 
 The short form of `make race`: judged by the time at which the provider got each push.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from processors.benchmarks.latency import percentiles
+from tests.chaos.providers import Providers
 from tests.chaos.report import lines
 from tests.chaos.run import run
 from tests.chaos.system import CALL_S, LEASE_S
-from tests.support.providers.apns_mock import ApnsMock
 from tests.support.providers.part import or_skip
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
@@ -33,7 +33,7 @@ PUSHES_MIN = 20_000 if LONG else 500
 def test_no_push_outruns_a_revocation(tmp_path: Path) -> None:
     """None later than its acknowledgement, a lease and a call; none twice; none that was due is lost."""
     print(f"OPTIN_CHAOS_SEED={SEED}")
-    with or_skip(ApnsMock(tmp_path / "apns")) as mock:
+    with or_skip(Providers(tmp_path / "providers")) as providers:
         finding = run(
             tmp_path / "system",
             name="race",
@@ -44,11 +44,11 @@ def test_no_push_outruns_a_revocation(tmp_path: Path) -> None:
             rate=RATE,
             hits_min=1 if LONG else 0,
             progress=print,
-            apns=mock,
+            providers=providers,
         )
-        counts = mock.counts()
+        counts = providers.counts()
     print("\n".join(lines(finding)))
-    print(f"provider: {counts}")
+    print(f"providers: {dict(counts)}")
     eligible = finding.counts["decided: send"] - finding.counts["PushWithheldLate"]
     accepted = finding.counts["pushes shown"]
     after_s = [ms / 1_000 for ms in finding.sent_after_ms]
@@ -57,7 +57,7 @@ def test_no_push_outruns_a_revocation(tmp_path: Path) -> None:
         f" {percentiles(after_s) if after_s else 'none'};"
         f" allowed are a lease of {LEASE_S:g} s and a call of {CALL_S:g} s"
     )
-    print(f"{accepted} of {eligible} eligible pushes reached the provider, {accepted / eligible:.2%}")
+    print(f"{accepted} of {eligible} eligible pushes reached their provider, {accepted / eligible:.2%}")
 
     assert finding.objections == []
     assert finding.void == []

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,10 +59,11 @@ def facts(seed: int, count: int, people: int) -> list[f.SubjectFact]:
     return [fact(draw, seed, number, draw.randrange(people)) for number in range(count)]
 
 
-def racing(seed: int, spread: int) -> Iterator[f.SubjectFact]:
-    """People without an end who are reached by APNs and leave a cart; every other one revokes soon after.
+def racing(seed: int, spread: int, address: Callable[[int], tuple[str, str]]) -> Iterator[f.SubjectFact]:
+    """People without an end who can be reached and leave a cart; every other one revokes soon after.
 
-    The revocation comes up to `spread` facts later: before, with, or after the push.
+    The revocation comes up to `spread` facts later: before, with, or after the push. `address`: a person's
+    provider and token.
     """
     draw = random.Random(seed)
     numbers = itertools.count()
@@ -82,7 +83,8 @@ def racing(seed: int, spread: int) -> Iterator[f.SubjectFact]:
 
     for person in itertools.count():
         yield made(f.PermissionGranted, person, level="authorized")
-        yield made(f.TokenRegistered, person, provider="apns", token=f"{person:064x}")
+        provider, token = address(person)
+        yield made(f.TokenRegistered, person, provider=provider, token=token)
         yield made(f.CartUpdated, person, item="boots", change="added")
         if draw.random() < 1 / 2:
             heapq.heappush(later, (3 * person + draw.randrange(spread), person))

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final, Literal, Self
 
 CHUNK: Final = 1 << 16
@@ -77,23 +74,3 @@ class DisturbedPath:
             pass
         finally:
             sink.close()
-
-
-@contextmanager
-def path_to(port: int) -> Iterator[DisturbedPath]:
-    """A path in a thread of its own, for a test without a loop; only its `mode` and `delay_s` may be set."""
-    path, ready, over = DisturbedPath(port), threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with path:
-            ready.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),), name="disturbed path", daemon=True)
-    thread.start()
-    try:
-        assert ready.wait(10), "the path did not start"
-        yield path
-    finally:
-        over.set()
-        thread.join(10)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,6 +57,8 @@ class FcmFake:
     def __init__(self) -> None:
         self.port = 0
         self.accepted: list[dict[str, Any]] = []
+        self.received: list[tuple[str, int]] = []
+        """(push id, when in ms) of each that was accepted."""
         self.requests = 0
         self.in_flight = self.in_flight_most = 0
         self.tokens = 0
@@ -99,6 +102,10 @@ class FcmFake:
             "client_email": "optin@shop-1.iam.gserviceaccount.com",
             "token_uri": f"http://127.0.0.1:{port or self.port}/token",
         }
+
+    def account_file(self) -> str:
+        """What is in the key file that Firebase would give out."""
+        return json.dumps(self.account())
 
     @asynccontextmanager
     async def sender(self, server: str = "", timeout_s: float = 5.0) -> AsyncIterator[FcmSender]:
@@ -152,6 +159,7 @@ class FcmFake:
         if message["token"] in self.dead:
             return self._refused(self.dead[message["token"]], "", "message.token")
         self.accepted.append(message)
+        self.received.append((message.get("data", {}).get("push_id", ""), time.time_ns() // 1_000_000))
         name = f"projects/{PROJECT}/messages/{len(self.accepted)}"
         return web.json_response({"name": name})
 

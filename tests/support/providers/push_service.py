@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -12,6 +13,8 @@ from typing import Final
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from py_vapid import Vapid
+
+from connectors.push.webpush.sender import TAKEN
 
 PUBLIC: Final = serialization.PublicFormat.UncompressedPoint
 
@@ -23,6 +26,8 @@ class Service:
         self.status = status
         self.headers = headers or {}
         self.asked: list[dict[str, str]] = []
+        self.received: list[tuple[str, int]] = []
+        """(topic, when in ms) of each that was taken."""
         self.delay_s = 0.0
 
     @asynccontextmanager
@@ -41,6 +46,8 @@ class Service:
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked.append(dict(request.headers))
         await asyncio.sleep(self.delay_s)
+        if self.status in TAKEN:
+            self.received.append((request.headers["Topic"], time.time_ns() // 1_000_000))
         return web.Response(status=self.status, headers=self.headers)
 
 
