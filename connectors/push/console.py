@@ -26,6 +26,8 @@ class ConsoleSender:
         """Write all lines; every push is accepted."""
         if time.monotonic() >= until_s:
             return [LEASE_OVER] * len(pushes)
+        if not pushes:
+            return []
         lines = [
             json.dumps(
                 {

@@ -39,3 +39,11 @@ class Unsendable(NoAnswer):
     def outcome(self) -> Outcome:
         """The push's own fault."""
         return Outcome("rejected", "payload", str(self))
+
+
+def utf8(text: str) -> bytes:
+    """Encode what is sent; raises `Unsendable` for half of a surrogate pair, which Python takes for text."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise Unsendable("NotText: not Unicode") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -134,32 +133,6 @@ def test_silence_ends_as_unknown_and_the_next_path_works(apns: ApnsMock) -> None
     assert apns.accepted_twice() == []
 
 
-def test_answers_that_get_lost_leave_pushes_unknown(apns: ApnsMock) -> None:
-    """Of a half-open connection: the server took them all, and nobody sends them again."""
-
-    async def outcomes() -> list[Outcome]:
-        async with DisturbedPath(apns.port) as path, apns.sender(path.port, timeout_s=0.4) as made:
-            await made.send([push(0)])
-            path.mode = "hears_nothing"
-            return await asyncio.wait_for(made.send([push(number) for number in range(1, 30)]), 20)
-
-    assert words(asyncio.run(outcomes())) == {"unknown timeout": 29}
-    assert len(apns.accepted()) == 30
-    assert apns.accepted_twice() == []
-
-
-def test_where_nobody_listens_nothing_was_taken(apns: ApnsMock) -> None:
-    """Surely not: so it may go again later."""
-
-    async def outcomes() -> list[Outcome]:
-        async with DisturbedPath(apns.port) as path:
-            port = path.port
-        async with apns.sender(port) as made:
-            return await made.send([push(number) for number in range(100)])
-
-    assert words(asyncio.run(outcomes())) == {"rejected transient unreachable: ConnectionRefusedError": 100}
-
-
 def test_a_send_that_is_given_up_harms_no_other(apns: ApnsMock) -> None:
     """Cancelled in flight, it is withdrawn; the connection goes on."""
 
@@ -202,17 +175,6 @@ def test_a_key_that_cannot_sign_is_named_and_not_shown() -> None:
         ApnsSender(ApnsCredential(secret, "KEY1", "TEAM", "com.example.app"))
     assert "MIGH" not in str(caught.value)
     assert "MIGH" not in repr(ApnsCredential(secret, "KEY1", "TEAM", "com.example.app"))
-
-
-def test_what_is_too_long_is_not_sent(apns: ApnsMock) -> None:
-    """The payload's size is checked before, by bytes and not by letters."""
-    long = replace(push(1), body="ä" * 2_100)
-
-    (outcome,) = asyncio.run(sent(apns, [long]))
-
-    assert (outcome.kind, outcome.error_class) == ("rejected", "payload")
-    assert outcome.error.startswith("PayloadTooLarge: 4")
-    assert "accepted" not in apns.counts()
 
 
 def test_everything_that_can_be_chosen_arrives_in_apples_words() -> None:

@@ -18,7 +18,6 @@ from connectors.push.failures import Unsendable
 from connectors.push.fcm.message import body_of, message_of
 from connectors.push.fcm.sender import FcmSender
 from connectors.push.port import Options, Outcome, Push
-from tests.support.providers.disturbed_path import DisturbedPath
 from tests.support.providers.fcm_fake import NOW_MS, FcmFake
 from tests.support.providers.pushes import fcm_push as push
 from tests.support.providers.pushes import words
@@ -146,61 +145,6 @@ def test_a_refused_access_token_is_replaced() -> None:
 
     assert words(during) == {"rejected credential UNAUTHENTICATED": 1}
     assert words(after) == {"accepted": 1}
-
-
-def test_what_is_slow_is_unknown_and_not_sent_again() -> None:
-    """FCM may take it after we stopped waiting."""
-
-    async def outcomes() -> tuple[list[Outcome], int, int]:
-        async with FcmFake() as fake, fake.sender(timeout_s=0.3) as made:
-            await made.send([push()])
-            fake.delay_s = 0.6
-            found = await made.send([push(number) for number in range(10)])
-            await asyncio.sleep(0.6)
-            return found, fake.requests, len(fake.accepted)
-
-    found, requests, _ = asyncio.run(outcomes())
-
-    assert words(found) == {"unknown timeout": 10}
-    assert requests == 11
-
-
-def test_a_reset_leaves_those_on_their_way_unknown() -> None:
-    """None goes again, and those after it go over new connections."""
-
-    async def outcomes() -> tuple[list[Outcome], list[Outcome], int]:
-        async with (
-            FcmFake() as fake,
-            DisturbedPath(fake.port) as path,
-            fake.sender(f"http://127.0.0.1:{path.port}") as made,
-        ):
-            await made.send([push()])
-            fake.delay_s = 0.3
-            sending = asyncio.create_task(made.send([push(number) for number in range(10)]))
-            await asyncio.sleep(0.15)
-            path.reset()
-            during = await sending
-            fake.delay_s = 0.0
-            return during, await made.send([push()]), fake.requests
-
-    during, after, requests = asyncio.run(outcomes())
-
-    assert {outcome.kind for outcome in during} == {"unknown"}
-    assert words(after) == {"accepted": 1}
-    assert requests == 12
-
-
-def test_where_nobody_listens_nothing_was_taken() -> None:
-    """Surely not: so it may go again later."""
-
-    async def outcomes() -> list[Outcome]:
-        async with FcmFake() as fake:
-            async with DisturbedPath(fake.port) as path:
-                port = path.port
-            async with fake.sender(f"http://127.0.0.1:{port}") as made:
-                return await made.send([push(number) for number in range(20)])
-
-    assert words(asyncio.run(outcomes())) == {"rejected transient unreachable: ClientConnectorError": 20}
 
 
 RICH = push(

@@ -6,15 +6,13 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
 from connectors.push import pace
-from connectors.push.console import ConsoleSender
 from connectors.push.pace import Pace
 from connectors.push.paced import PacedSender
-from connectors.push.port import ACCEPTED, LEASE_OVER, Outcome, Push, PushSender
+from connectors.push.port import ACCEPTED, Outcome, Push
 from tests.support.providers.apns_mock import ApnsMock
 from tests.support.providers.disturbed_path import DisturbedPath
 from tests.support.providers.fcm_fake import FcmFake
@@ -151,23 +149,3 @@ def test_quota_is_respected() -> None:
     assert words(during) == {"rejected transient QUOTA_EXCEEDED": 1, "rejected transient paused": 50}
     assert asked == 1
     assert words(after) == {"accepted": 50}
-
-
-def test_no_sender_begins_after_its_time(apns: ApnsMock, tmp_path: Path) -> None:
-    """The console, APNs and FCM alike: nothing was taken."""
-    shown = tmp_path / "pushes.jsonl"
-
-    async def outcomes() -> tuple[list[Outcome], dict[str, int], int]:
-        async with FcmFake() as fake, apns.sender() as by_apns, fake.sender() as by_fcm:
-            senders: list[PushSender] = [by_apns, by_fcm, ConsoleSender(shown)]
-            found = []
-            for sender in senders:
-                found += await sender.send([apns_push(1)], until_s=time.monotonic())
-            return found, apns.counts(), fake.requests
-
-    found, counts, requests = asyncio.run(outcomes())
-
-    assert found == [LEASE_OVER] * 3
-    assert "accepted" not in counts
-    assert requests == 0
-    assert shown.read_text() == ""

@@ -150,34 +150,6 @@ def test_headers_say_what_was_chosen() -> None:
     assert claims["aud"].startswith("http://127.0.0.1:")
 
 
-def test_what_is_slow_is_unknown() -> None:
-    """The service may take it after we stopped waiting."""
-    service = Service(201)
-    service.delay_s = 0.5
-    private, _ = keys()
-
-    async def outcomes() -> list[Outcome]:
-        async with service.running() as origin:
-            return await sent(private, origin, [push(subscription(origin))], timeout_s=0.2)
-
-    assert words(asyncio.run(outcomes())) == {"unknown timeout": 1}
-
-
-def test_what_is_too_long_is_not_sent() -> None:
-    """Before encryption, by bytes."""
-    service = Service(201)
-    private, _ = keys()
-
-    async def outcomes() -> list[Outcome]:
-        async with service.running() as origin:
-            long = push(subscription(origin), body="ä" * 2_000)
-            return await sent(private, origin, [long])
-
-    (found,) = asyncio.run(outcomes())
-    assert found.error.startswith("PayloadTooLarge")
-    assert service.asked == []
-
-
 @pytest.mark.parametrize(
     "endpoint",
     [

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from connectors.push.failures import Unsendable
+from connectors.push.failures import Unsendable, utf8
 from connectors.push.port import Push
 
 BODY_BYTES_MAX: Final = 4_096
 COLLAPSE_BYTES_MAX: Final = 64
+TOKEN_LENGTH_MAX: Final = 1_000
+"""Apple names no length; tokens of today have 64 to some 200 characters."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -25,7 +27,7 @@ def body_of(push: Push) -> bytes:
     if push.image:
         own["image"] = push.image
     aps = {"content-available": 1} if push.background else _shown(push)
-    body = json.dumps({**own, "aps": aps}, ensure_ascii=False, separators=(",", ":")).encode()
+    body = utf8(json.dumps({**own, "aps": aps}, ensure_ascii=False, separators=(",", ":")))
     if len(body) > BODY_BYTES_MAX:
         raise Unsendable(f"PayloadTooLarge: {len(body)} bytes, APNs takes {BODY_BYTES_MAX}")
     return body
@@ -33,11 +35,12 @@ def body_of(push: Push) -> bytes:
 
 def headers_of(push: Push, host: bytes, topic: bytes, authorization: bytes) -> Headers:
     """The request's headers; raises `Unsendable` when one would not do."""
-    collapse = (push.collapse_id or push.push_id).encode()
+    collapse = utf8(push.collapse_id or push.push_id)
     if len(collapse) > COLLAPSE_BYTES_MAX:
         raise Unsendable(f"BadCollapseId: {len(collapse)} bytes, APNs takes {COLLAPSE_BYTES_MAX}")
-    if not push.token.isalnum() or not push.token.isascii():
-        raise Unsendable("BadDeviceToken: not a word of letters and digits")
+    if not push.token.isalnum() or not push.token.isascii() or len(push.token) > TOKEN_LENGTH_MAX:
+        # APNs ends the connection for a header of that size, and with it what others have on their way.
+        raise Unsendable(f"BadDeviceToken: not a word of at most {TOKEN_LENGTH_MAX} letters and digits")
     headers = [
         (b":method", b"POST"),
         (b":scheme", b"https"),

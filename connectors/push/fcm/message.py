@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from firebase_admin import messaging
 
-from connectors.push.failures import Unsendable
+from connectors.push.failures import Unsendable, utf8
 from connectors.push.port import Push
 
 PAYLOAD_BYTES_MAX: Final = 4_096
@@ -46,9 +46,10 @@ def body_of(push: Push, now_ms: int) -> bytes:
     except ValueError as error:
         # The words of firebase-admin name fields; what is in them could be a person's.
         raise Unsendable(f"InvalidArgument: {type(error).__name__}") from None
+    body = utf8(json.dumps({"message": encoded}, ensure_ascii=False, separators=(",", ":")))
     if (length := _payload_bytes(encoded)) > PAYLOAD_BYTES_MAX:
         raise Unsendable(f"PayloadTooLarge: {length} bytes, FCM takes {PAYLOAD_BYTES_MAX}")
-    return json.dumps({"message": encoded}, ensure_ascii=False, separators=(",", ":")).encode()
+    return body
 
 
 def _payload_bytes(encoded: dict[str, Any]) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pywebpush import WebPusher
 
-from connectors.push.failures import NoAnswer, Unsendable
+from connectors.push.failures import NoAnswer, Unsendable, utf8
 from connectors.push.http_call import HttpCaller, Reply
 from connectors.push.port import ACCEPTED, LEASE_OVER, ErrorClass, Outcome, Push
 from connectors.push.webpush.subscription import SERVICES, Subscription
@@ -84,7 +84,7 @@ class WebPushSender:
 
 def topic(collapse_id: str) -> str:
     """A topic: 32 characters of base64url at most (RFC 8030, section 5.4), whatever the collapse id is."""
-    return base64.urlsafe_b64encode(hashlib.sha256(collapse_id.encode()).digest()[:24]).decode()
+    return base64.urlsafe_b64encode(hashlib.sha256(utf8(collapse_id)).digest()[:24]).decode()
 
 
 def shown(push: Push) -> bytes:
@@ -94,7 +94,7 @@ def shown(push: Push) -> bytes:
         options = {"title": push.title, "body": push.body, "link": push.link, "image": push.image}
         said |= {name: text for name, text in options.items() if text}
         said["tag"] = push.collapse_id or push.push_id
-    plain = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    plain = utf8(json.dumps(said, ensure_ascii=False, separators=(",", ":")))
     if len(plain) > PLAIN_BYTES_MAX:
         raise Unsendable(f"PayloadTooLarge: {len(plain)} bytes, Web Push takes {PLAIN_BYTES_MAX}")
     return plain

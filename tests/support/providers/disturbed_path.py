@@ -33,6 +33,10 @@ class DisturbedPath:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Reset all connections, and listen no more."""
         assert self._server is not None
         self._server.close()
         self.reset()
