@@ -1,4 +1,7 @@
-"""A push service that believes everything: any subscription, any signature; and keys to send to it with."""
+"""A push service that believes everything: any subscription, any signature; and keys to send to it with.
+
+Runs in the test's own loop, or as a process that prints its origin (`python -m`).
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,12 @@ PUBLIC: Final = serialization.PublicFormat.UncompressedPoint
 
 
 class Service:
-    """A push service that answers with a status, and remembers the headers."""
+    """A push service that answers with a status, and remembers the headers unless there are too many."""
 
-    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, status: int, headers: dict[str, str] | None = None, *, remembers: bool = True) -> None:
         self.status = status
         self.headers = headers or {}
+        self.remembers = remembers
         self.asked: list[dict[str, str]] = []
         self.received: list[tuple[str, int]] = []
         """(topic, when in ms) of each that was taken."""
@@ -44,7 +48,9 @@ class Service:
             await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        self.asked.append(dict(request.headers))
+        await request.read()
+        if self.remembers:
+            self.asked.append(dict(request.headers))
         await asyncio.sleep(self.delay_s)
         if self.status in TAKEN:
             self.received.append((request.headers["Topic"], time.time_ns() // 1_000_000))
@@ -59,8 +65,18 @@ def keys() -> tuple[str, str]:
     return made.private_pem().decode(), base64.urlsafe_b64encode(public).rstrip(b"=").decode()
 
 
-def subscription(origin: str) -> str:
-    """A subscription that is good by its form."""
+def subscription(origin: str, number: int = 1) -> str:
+    """A subscription that is good by its form, with a key of its own."""
     _, public = keys()
     secret = base64.urlsafe_b64encode(b"s" * 16).rstrip(b"=").decode()
-    return json.dumps({"endpoint": f"{origin}/push/1", "keys": {"p256dh": public, "auth": secret}})
+    return json.dumps({"endpoint": f"{origin}/push/{number}", "keys": {"p256dh": public, "auth": secret}})
+
+
+async def _serve() -> None:
+    async with Service(201, remembers=False).running() as origin:
+        print(json.dumps({"origin": origin}), flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
