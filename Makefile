@@ -115,7 +115,7 @@ bench: setup-dev ## Measure us beside stock Faust and a plain loop (ARGS="consen
 	.venv/bin/optin bench $(ARGS)
 
 .PHONY: bench-push
-bench-push: setup-dev ## Measure what a push costs beside the stock client (ARGS=--profile shows where it goes)
+bench-push: setup-dev ## Measure what a push costs, by itself and with all bookkeeping (ARGS=--help tells what)
 	.venv/bin/python -m tests.providers.cost $(ARGS)
 
 .PHONY: flame

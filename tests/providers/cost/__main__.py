@@ -133,7 +133,8 @@ def main(argv: Sequence[str]) -> int:
         arena = stack.enter_context(Arena(folder, progress))
         apns = stack.enter_context(ApnsMock(folder / "apns", accept_all=True))
         run = Run(arena, apns, asked.pushes, asked.only)
-        run.warm_up()
+        if not asked.quick:
+            run.warm_up()
         for _ in range(asked.rounds):
             run.round()
         if not (asked.quick or asked.no_profile):

@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 
 from connectors import codec
 from connectors.errors import Transient
+from ledger import facts as f
 from processors.benchmarks.arena import PARTITIONS, WAIT_S_MAX, Arena, Moment, Running
 from processors.benchmarks.changelog import Follower, committed, ends_of
 from processors.prepare import publish
@@ -34,6 +35,30 @@ than one core can send."""
 RECOVERED: Final = "recovered optin.delivery"
 LANES: Final = 2
 POLL_MS: Final = 20
+
+
+class Found:
+    """What a worker recorded of its pushes. `accepted`: their ids."""
+
+    def __init__(self) -> None:
+        self.accepted: set[str] = set()
+        self._kinds: Counter[str] = Counter()
+
+    def note(self, fact: f.Fact) -> None:
+        """Take in one fact of deliveries."""
+        self._kinds[type(fact).__name__] += 1
+        if isinstance(fact, f.PushAccepted):
+            self.accepted.add(fact.push_id)
+
+    @property
+    def outcomes(self) -> int:
+        """How many have come to an end."""
+        return self._kinds.total() - self._kinds["PushAttempted"]
+
+    @property
+    def words(self) -> str:
+        """How many facts there are of each kind."""
+        return ", ".join(f"{count:,} {kind}" for kind, count in sorted(self._kinds.items()))
 
 
 class Delivery:
@@ -60,14 +85,10 @@ class Delivery:
             try:
                 begun = _recovered(running)
                 with look(running):
-                    done, counts = asyncio.run(self._until_all_have_an_outcome(running, before))
+                    done, found = asyncio.run(self._until_all_have_an_outcome(running, before))
             finally:
                 running.stop()
-        attempts = counts.pop("PushAttempted", 0)
-        note = f"{attempts / self._pushes:.2f} attempts a push"
-        if counts.keys() - {"PushAccepted"}:
-            note += ", " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        return Figures.between(begun, done, self._pushes, counts["PushAccepted"], note)
+        return Figures.between(begun, done, self._pushes, len(found.accepted), found.words)
 
     def _tell_of_people(self, provider: str, told: dict[str, Any]) -> None:
         """Publish who may be pushed to, and wait until a worker has folded them: that is not measured.
@@ -96,9 +117,9 @@ class Delivery:
 
     async def _until_all_have_an_outcome(
         self, running: Running, before: dict[int, int]
-    ) -> tuple[Moment, Counter[str]]:
-        """The moment at which the last one was seen, and how many facts of each kind there are."""
-        counts: Counter[str] = Counter()
+    ) -> tuple[Moment, Found]:
+        """The moment at which the last one was seen, and what is on deliveries by then."""
+        found = Found()
         consumer = committed(self._arena.kafka)
         await consumer.start()
         try:
@@ -107,14 +128,15 @@ class Delivery:
             for tp in tps:
                 consumer.seek(tp, before[tp.partition])
             moment, deadline = running.now(), time.monotonic() + WAIT_S_MAX
-            while counts.total() - counts["PushAttempted"] < self._pushes:
+            while found.outcomes < self._pushes:
                 answer = await consumer.getmany(*tps, timeout_ms=POLL_MS)
                 moment = running.now()
                 for records in answer.values():
-                    counts.update(type(codec.decode(record.value)).__name__ for record in records)
+                    for record in records:
+                        found.note(codec.decode(record.value))
                 if time.monotonic() > deadline:
-                    raise Transient(f"of {self._pushes} pushes these came: {dict(counts)}")
-            return moment, counts
+                    raise Transient(f"of {self._pushes} pushes these came: {found.words}")
+            return moment, found
         finally:
             await consumer.stop()
 

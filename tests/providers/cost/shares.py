@@ -15,6 +15,8 @@ Parts = tuple[tuple[str, tuple[str, ...]], ...]
 """Parts of the work by what stands in their frames; the first that fits has the sample."""
 
 OTHER: Final = "other"
+IDLE: Final = (WAITING, "concurrent/futures/thread.py")
+"""Where threads wait, in C code that a sampler takes for work: for a socket, and for something to do."""
 CURVE: Final = ("derive_dh (", "generate_private_key (", "encode (pywebpush", "from_encoded_point (")
 """Frames right above the elliptic-curve work, which is C: a key of one's own for each push, and the secret
 that it shares with the subscriber's."""
@@ -64,11 +66,11 @@ class Sampler:
 
 
 def counted(stacks: Iterable[str]) -> Iterator[tuple[list[str], int]]:
-    """(frames from the innermost on, samples); without threads that wait for a socket."""
+    """(frames from the innermost on, samples); without threads that wait."""
     for line in stacks:
         stack, _, count = line.rpartition(" ")
         frames = stack.split(";")[::-1]
-        if WAITING not in frames[0]:
+        if not any(place in frames[0] for place in IDLE):
             yield frames, int(count)
 
 
