@@ -112,3 +112,8 @@ def test_samples_are_shared_out_by_function_and_by_part() -> None:
         "run (asyncio/runners)": 0.1,
     }
     assert parts == {"the elliptic curve": 0.6, "the rest of encryption": 0.3, shares.OTHER: 0.1}
+
+
+def test_a_frame_without_a_place_is_named_as_it_is() -> None:
+    """The sampler could not read it."""
+    assert shares.short("[unknown]") == "[unknown]"

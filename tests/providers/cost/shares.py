@@ -85,8 +85,10 @@ def by_part(stacks: Iterable[str], parts: Parts) -> list[tuple[str, float]]:
 
 
 def short(frame: str) -> str:
-    """`function (package/module)` of a frame `function (/a/path/package/module.py:12)`."""
+    """`function (package/module)` of a frame `function (/a/path/package/module.py:12)`, or the frame."""
     function, _, place = frame.partition(" (")
+    if not place:
+        return frame
     path = Path(place.rpartition(":")[0] or place.rstrip(")")).with_suffix("")
     return f"{function} ({'/'.join(path.parts[-2:])})"
 
