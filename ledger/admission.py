@@ -156,6 +156,16 @@ def _token(fact: f.TokenRegistered) -> Rejection | None:
     return None
 
 
+def _token_loss(fact: f.TokenInvalidated) -> Rejection | None:
+    ok, gone = fact.last_seen_ok, fact.first_seen_gone
+    for name, at in (("last_seen_ok", ok), ("first_seen_gone", gone)):
+        if at is not None and (refused := _instant(name, at)):
+            return refused
+    if ok is not None and gone is not None and ok > gone:
+        return "absurd_time", "last_seen_ok must not be later than first_seen_gone"
+    return None
+
+
 def _frequency(fact: f.FrequencyChosen) -> Rejection | None:
     if not 0 <= fact.max_pushes <= PUSHES_MAX or fact.window not in f.WINDOWS:
         return "absurd_number", f"max_pushes must be 0 to {PUSHES_MAX} in a known window"
@@ -236,6 +246,7 @@ def _bytes(text: str) -> int:
 
 _OWN_LIMITS: Final[dict[type[f.Fact], Callable[[Any], Rejection | None]]] = {
     f.TokenRegistered: _token,
+    f.TokenInvalidated: _token_loss,
     f.FrequencyChosen: _frequency,
     f.QuietHoursChosen: _quiet_hours,
     f.MarketingPaused: _until,

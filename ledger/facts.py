@@ -225,11 +225,18 @@ class TokenRegistered(SubjectFact, frozen=True, kw_only=True):
 
 
 class TokenInvalidated(SubjectFact, frozen=True, kw_only=True):
-    """The address `token_id` (see `consent.token_id`) no longer works since `occurred_at`."""
+    """The address `token_id` (see `consent.token_id`) no longer works since `occurred_at`.
+
+    `cause` is one of `token_loss.CAUSES`. What ended it lies between `last_seen_ok` and `first_seen_gone`
+    (ms), as far as anybody knows; see `ledger/token_loss.py`.
+    """
 
     installation: str
     token_id: str
     reason: str
+    cause: str = "unknown"
+    last_seen_ok: int | None = None
+    first_seen_gone: int | None = None
 
 
 # -- activity --------------------------------------------------------------------------------------

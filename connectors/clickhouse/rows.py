@@ -122,6 +122,9 @@ TOKEN_FACTS: Final = (
     _field("provider", NAME),
     Column("token_id", "String", lambda fact, _: _token_id(fact)),
     _field("reason", NAME),
+    _field("cause", NAME),
+    _optional("last_seen_ok", INSTANT),
+    _optional("first_seen_gone", INSTANT),
 )
 
 ACTIVITY_FACTS: Final = (

@@ -286,6 +286,52 @@ def test_receipts_are_joined_to_the_pushes_that_they_are_about(url: str) -> None
     assert receipts == ("console", "cart", 5, 3, 2, 1, 3.0)
 
 
+def dead(number: int, ok: int | None, gone: int, cause: str = "uninstall") -> f.TokenInvalidated:
+    """An address was lost between two times."""
+    return fact(
+        f.TokenInvalidated,
+        gone,
+        event_id=f"dead-{number}-{gone}",
+        token_id=f"token-{number}",
+        reason="r",
+        cause=cause,
+        last_seen_ok=ok,
+        first_seen_gone=gone,
+    )
+
+
+def test_losses_are_not_pinned_on_the_day_on_which_they_were_noticed(url: str) -> None:
+    """Each is spread over its interval, counted once, and nowhere but on its days."""
+    facts: list[f.Fact] = [
+        dead(1, NOON, NOON + HOUR),  # within Monday
+        dead(2, NOON, NOON),  # an interval without a length
+        dead(3, NOON, NOON + 2 * DAY),  # a quarter, a half, a quarter
+        dead(3, NOON, NOON + 3 * DAY),  # another refused push, the same death
+        dead(4, None, NOON + DAY),
+        dead(5, NOON + DAY, NOON + DAY, "browser"),
+        fact(f.TokenInvalidated, NOON + 2 * DAY, token_id="token-6", reason="an older app's"),
+        fact(f.TokenRegistered, NOON, provider="apns", token="t"),
+    ]
+    rows = rows_of([(one, one.occurred_at) for one in facts])
+    sink = FactSink(url)
+    sink.insert(rows)
+    sink.insert(rows)
+
+    losses = ask(
+        url,
+        "SELECT toDayOfMonth(day), cause, surely, possibly, expected, noticed, no_start FROM token_losses"
+        " ORDER BY day, cause",
+    ).rows
+
+    assert losses == [
+        (2, "uninstall", 2, 3, 2.25, 2, 0),
+        (3, "browser", 1, 1, 1.0, 1, 0),
+        (3, "uninstall", 0, 1, 0.5, 1, 1),
+        (4, "uninstall", 0, 1, 0.25, 1, 0),
+        (4, "unknown", 0, 0, 0.0, 1, 1),
+    ]
+
+
 def test_the_tables_have_the_columns_that_the_sink_writes(url: str) -> None:
     """Names, types and order; so a forgotten column in either place is found."""
     for table, names in NAMES.items():

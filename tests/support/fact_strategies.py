@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ledger import facts as f
 from ledger.consent import token_id
+from ledger.token_loss import CAUSES
 from tests.support.given import ANN, NOON
 
 TIMES: Final = st.integers(0, 12).map(lambda number: NOON + number * 100_000)
@@ -62,6 +63,9 @@ OTHER_CONSENT_FACTS: Final = st.one_of(
         installation=INSTALLATIONS,
         token_id=TOKEN_IDS.map(lambda token: token_id("console", token)),
         reason=st.just("gone"),
+        cause=st.sampled_from(CAUSES),
+        last_seen_ok=st.none() | TIMES,
+        first_seen_gone=st.none() | TIMES,
     ),
     _fact(f.InstallationLinked, installation=INSTALLATIONS, claim=st.just("c")),
     _fact(f.InstallationUnlinked, installation=INSTALLATIONS, claim=st.just("c")),

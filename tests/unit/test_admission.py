@@ -11,6 +11,7 @@ from ledger.admission import (
     EARLIEST_MS,
     ID_LENGTH_MAX,
     ITEMS_MAX,
+    LATEST_MS,
     NOTE_LENGTH_MAX,
     NOTES_MAX,
     PRICE_MINOR_MAX,
@@ -39,6 +40,8 @@ SETTLED: dict[str, Any] = {
     "outcome": "replayed",
 }
 
+DEAD: dict[str, Any] = {"token_id": "x", "reason": "gone"}
+
 GOOD: list[tuple[type[f.SubjectFact], dict[str, Any]]] = [
     (f.PermissionDenied, {}),
     (f.PermissionDenied, {"at": NOON + SKEW_MS}),
@@ -66,6 +69,9 @@ GOOD: list[tuple[type[f.SubjectFact], dict[str, Any]]] = [
     (f.OnboardingCompleted, {}),
     (f.TrialStarted, {"trial": "t", "ends_at": NOON + 30 * DAY}),
     (f.UnreadableFactSettled, SETTLED),
+    (f.TokenInvalidated, {**DEAD, "last_seen_ok": EARLIEST_MS, "first_seen_gone": LATEST_MS}),
+    (f.TokenInvalidated, {**DEAD, "last_seen_ok": NOON, "first_seen_gone": NOON}),
+    (f.TokenInvalidated, {**DEAD, "last_seen_ok": NOON, "cause": "a_newer_apps_word"}),
 ]
 
 BAD: list[tuple[str, type[f.SubjectFact], dict[str, Any]]] = [
@@ -83,6 +89,9 @@ BAD: list[tuple[str, type[f.SubjectFact], dict[str, Any]]] = [
     ("absurd_identifier", f.PermissionDenied, {"subject": "x" * (ID_LENGTH_MAX + 1)}),
     ("absurd_text", f.SubjectSuppressed, {"reason": "ü" * (WORD_LENGTH_MAX // 2 + 1)}),
     ("absurd_text", f.TokenInvalidated, {"token_id": "x" * (WORD_LENGTH_MAX + 1), "reason": "gone"}),
+    ("absurd_time", f.TokenInvalidated, {**DEAD, "last_seen_ok": NOON + 1, "first_seen_gone": NOON}),
+    ("absurd_time", f.TokenInvalidated, {**DEAD, "last_seen_ok": EARLIEST_MS - 1}),
+    ("absurd_time", f.TokenInvalidated, {**DEAD, "first_seen_gone": LATEST_MS + 1}),
     ("absurd_text", f.TokenRegistered, {"provider": "fcm", "token": "ü" * (2 * TEXT_LENGTH_MAX + 1)}),
     ("absurd_identifier", f.PermissionDenied, {"installation": ""}),
     ("absurd_identifier", f.PermissionDenied, {"installation": "a b"}),
