@@ -61,10 +61,19 @@ def show(subject: str, history: History, out: Console) -> None:
 
 
 def _value(part: Part, history: History) -> str:
-    """A part's value; of an unreadable record also its dead letter, for an operator to see to."""
+    """A part's value, with what is known of a dead token's end, or an unreadable record's dead letter."""
+    if isinstance(part.fact, f.TokenInvalidated):
+        return f"{part.value} ({_end(part.fact)})"
     if part.offset is None:
         return part.value
     return f"{part.value} (letter {letter_id(PERMISSIONS, history.partition, part.offset)[:SHORT]})"
+
+
+def _end(dead: f.TokenInvalidated) -> str:
+    """Why a token died and between which times."""
+    gone = dead.occurred_at if dead.first_seen_gone is None else dead.first_seen_gone
+    ok = "an unknown time" if dead.last_seen_ok is None else at(dead.last_seen_ok)
+    return f"{dead.cause}, between {ok} and {at(gone)}"
 
 
 def _show_journeys(history: History, out: Console) -> None:

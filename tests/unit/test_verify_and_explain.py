@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from ledger import facts as f
-from ledger.consent import TOPICS_MAX
+from ledger.consent import TOPICS_MAX, token_id
 from ledger.explain import explain
 from ledger.gate import CHECKS_ADDED
 from ledger.unreadable import UnreadableRecord
 from ledger.verify import LedgerFact, objections
+from processors.commands.explain import show
+from processors.history import History
 from tests.support.given import ANN, HOUR, NOON, ZONES, changed, fact, policy
 from tests.unit.test_journeys import added, live, reachable
 
@@ -185,3 +189,25 @@ def test_explain_of_an_erased_subject_says_nothing_else() -> None:
     _, (part,) = explain(ledger_at(fact(f.PermissionDenied), erased))
 
     assert (part.name, part.value, part.fact) == ("erased", "yes", erased)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (
+            {"cause": "uninstall", "last_seen_ok": NOON - 24 * HOUR, "first_seen_gone": NOON - HOUR},
+            "dead (uninstall, between 2026-03-01 12:00:00 and 2026-03-02 11:00:00)",
+        ),
+        ({}, "dead (unknown, between an unknown time and 2026-03-02 12:00:00)"),
+    ],
+)
+def test_explain_says_of_a_dead_token_when_it_can_have_died(loss: dict[str, Any], words: str) -> None:
+    """The interval and the cause, where the fact tells them; the time of the fact is no more than its end."""
+    here = {"provider": "console", "token": "t"}
+    dead = fact(f.TokenInvalidated, NOON, token_id=token_id(**here), reason="gone", **loss)
+    registered = fact(f.TokenRegistered, NOON - 48 * HOUR, **here)
+    out = Console(record=True, width=200, file=io.StringIO())
+
+    show(ANN, History(0, ledger_at(registered, dead), None, [], [], []), out)
+
+    assert words in out.export_text()
