@@ -23,6 +23,10 @@ REACH_VERSION: Final = 2
 """2 added what version 2 of `subject.STATE_VERSION` did; see `ledger.versions`."""
 
 
+NOTED_EVERY_MS: Final = 86_400_000
+"""How often it is noted of an address that a push to it was accepted, at most."""
+
+
 class Reach(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One subject's row in the delivery role. `addresses`: token id -> (provider, token)."""
 
@@ -133,3 +137,19 @@ def address(reach: Reach, key: str) -> tuple[str, str] | None:
     if token is None or not token.live:
         return None
     return reach.addresses.get(token.token_id)
+
+
+def registered_at(reach: Reach, key: str, token: str) -> int | None:
+    """When installation `key` last told us its address `token` (an id), or None if that is not known."""
+    installation = reach.consent.installations.get(key)
+    known = installation.tokens if installation is not None else ()
+    return next((t.registered_at for t in known if t.token_id == token and t.registered_at >= 0), None)
+
+
+def is_news(reach: Reach, token: str, noted: int | None, at: int) -> bool:
+    """Whether it is to be noted that a push to the address `token` (an id) was accepted at `at` (ms).
+
+    Only of an address that is the subject's still; and to the day, so that not each push writes a row: what
+    is `noted` is too early then, and no less true.
+    """
+    return token in reach.addresses and (noted is None or at - noted >= NOTED_EVERY_MS)

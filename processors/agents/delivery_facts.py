@@ -9,6 +9,7 @@ from connectors.push.port import Outcome, Push
 from ledger import facts as f
 from ledger.consent import token_id
 from ledger.ids import derived
+from ledger.token_loss import Interval, cause
 from processors.agents.reach_rows import Attempt
 
 
@@ -125,19 +126,21 @@ def never_known(row: Attempt, now: int) -> f.PushOutcomeUnknown:
     )
 
 
-def dead_token(ready: Ready, outcome: Outcome) -> f.TokenInvalidated:
-    """Dead since the provider's own time, if it told one; else since we attempted."""
+def dead_token(ready: Ready, outcome: Outcome, found: Interval) -> f.TokenInvalidated:
+    """An address died; `found`: between which times."""
     decision, push = ready.decision, ready.push
-    since = outcome.gone_since_ms if outcome.gone_since_ms is not None else ready.at
     return f.TokenInvalidated(
         event_id=derived("token_dead", push.push_id),
         app=decision.app,
-        occurred_at=min(since, ready.at),
+        occurred_at=found.first_seen_gone,
         source="processor:push_sender",
         subject=decision.subject,
         installation=ready.installation,
         token_id=token_id(push.provider, push.token),
         reason=outcome.error,
+        cause=cause(push.provider, outcome.error, found),
+        last_seen_ok=found.last_seen_ok,
+        first_seen_gone=found.first_seen_gone,
     )
 
 

@@ -24,7 +24,7 @@ from ledger.consent import installation_key
 from ledger.definitions import UnknownDefinition
 from ledger.ids import push_id
 from ledger.reach import NOBODY, Reach, address, late_refusal
-from processors.agents import intake
+from processors.agents import address_life, intake
 from processors.agents.delivery_facts import (
     FRESH,
     Answered,
@@ -34,14 +34,13 @@ from processors.agents.delivery_facts import (
     Past,
     Ready,
     attempted,
-    dead_token,
     never_known,
     outcome_fact,
     withheld_late,
 )
 from processors.agents.hand_over import Barrier, HandOver, Policies, kind_of
 from processors.agents.intake import Accepted, Refused
-from processors.agents.reach_rows import Attempt, attempt_key
+from processors.agents.reach_rows import Attempt, Worked, attempt_key
 from processors.agents.tally import tell_outcome, tell_refused
 from processors.lane.app import raw_topic
 from processors.lane.hooks import Hooks
@@ -209,9 +208,10 @@ class PushSenderHandler:
         ready, outcome = result.ready, result.outcome
         self._on_their_way.discard(ready.push.push_id)
         if not self._waits(ready, outcome, transaction):
-            if outcome.error_class == "token_dead":
-                transaction.announce(dead_token(ready, outcome))
             at = ready.at if self._by_events else transaction.now
+            if self._append_all is not None:
+                reach = self._reach_of(ready.decision.subject.encode(), transaction) or NOBODY
+                address_life.learn(ready, outcome, at, reach, transaction)
             self._end(ready.push.push_id, outcome_fact(ready, outcome, at), transaction)
 
     def _go_again(self, due: Due, begun_s: float | None, transaction: Transaction) -> None:
@@ -283,8 +283,12 @@ class PushSenderHandler:
     def fire(self, _: bytes, row: Any, transaction: Transaction) -> None:
         """A waiting push is tried again; an attempt without outcome whose lease has ended is unknown.
 
-        A marketing push stays so. A transactional one goes again, by the same ids.
+        A marketing push stays so. A transactional one goes again, by the same ids. A note about an address
+        that is nobody's any more goes.
         """
+        if isinstance(row, Worked):
+            reach = self._reach_of(row.subject.encode(), transaction) or NOBODY
+            address_life.look_again(row, reach, transaction)
         if not isinstance(row, Attempt) or row.push_id in self._on_their_way:
             return  # what is on its way has a result soon, which sees to the row
         if row.decision and (row.waits or row.unknowns < len(retry.UNKNOWN_WAITS)):

@@ -1,4 +1,4 @@
-"""The delivery role's rows: a subject's consent with live addresses, and attempts without an outcome."""
+"""The delivery role's rows: a subject's consent with live addresses; open pushes; when an address worked."""
 
 from __future__ import annotations
 
@@ -41,8 +41,20 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     decision: bytes = b""
 
 
-ROW_VERSION: Final = 3
-"""2 added `_Row.version`, 3 what an `Attempt` needs to go again; see `ledger.versions`."""
+class Worked(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """When a provider last took a push for an address, to the day (`at`, ms). Written by the send lane alone.
+
+    `look_at` (wall time in ms): when to see whether the address is still its subject's; else the row goes.
+    """
+
+    token_id: str
+    subject: str
+    at: int
+    look_at: int
+
+
+ROW_VERSION: Final = 4
+"""2 added `_Row.version`, 3 what an `Attempt` needs to go again, 4 `Worked`; see `ledger.versions`."""
 _VERSION_PLACE: Final = 2
 
 
@@ -50,30 +62,45 @@ class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reach: Reach | None = None
     attempt: Attempt | None = None
     version: int = 1
+    worked: Worked | None = None
 
 
 _encoder = msgspec.msgpack.Encoder(order="sorted")
 _decoder = msgspec.msgpack.Decoder(_Row)
 
 
-def _encode(row: Reach | Attempt) -> bytes:
-    if isinstance(row, Reach):
-        return _encoder.encode(_Row(reach=row, version=ROW_VERSION))
-    return _encoder.encode(_Row(attempt=row, version=ROW_VERSION))
+AnyRow = Reach | Attempt | Worked
 
 
-def _decode(raw: bytes) -> Reach | Attempt:
+def _encode(row: AnyRow) -> bytes:
+    match row:
+        case Reach():
+            return _encoder.encode(_Row(reach=row, version=ROW_VERSION))
+        case Attempt():
+            return _encoder.encode(_Row(attempt=row, version=ROW_VERSION))
+        case Worked():
+            return _encoder.encode(_Row(worked=row, version=ROW_VERSION))
+
+
+def _decode(raw: bytes) -> AnyRow:
     row = versions.decode(_decoder, raw, _VERSION_PLACE, ROW_VERSION)
     versions.check(row.version, ROW_VERSION)
     if row.reach is not None:
         return reach.of_this_version(row.reach)
-    if row.attempt is None:
-        raise msgspec.ValidationError("a row is either a subject's reach or an attempt")
-    return row.attempt
+    found = row.attempt or row.worked
+    if found is None:
+        raise msgspec.ValidationError("a row is a subject's reach, an attempt, or when an address worked")
+    return found
 
 
-def _wake_at(row: Reach | Attempt) -> int | None:
-    return row.lease_ends_at if isinstance(row, Attempt) else None
+def _wake_at(row: AnyRow) -> int | None:
+    match row:
+        case Attempt():
+            return row.lease_ends_at
+        case Worked():
+            return row.look_at
+        case Reach():
+            return None
 
 
 class _Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -88,21 +115,33 @@ class _Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lease_ends_at: int
 
 
-class _Leases(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class _Look(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A `Worked`, of which only its next look is looked at."""
+
+    token_id: msgspec.Raw
+    subject: msgspec.Raw
+    at: msgspec.Raw
+    look_at: int
+
+
+class _Timed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A `_Row`, without a look at a subject's reach."""
 
     reach: msgspec.Raw
     attempt: _Lease | None = None
     version: int = 1
+    worked: _Look | None = None
 
 
-_leases_decoder = msgspec.msgpack.Decoder(_Leases)
+_timed_decoder = msgspec.msgpack.Decoder(_Timed)
 
 
 def _wake_at_encoded(raw: bytes) -> int | None:
-    row = versions.decode(_leases_decoder, raw, _VERSION_PLACE, ROW_VERSION)
+    row = versions.decode(_timed_decoder, raw, _VERSION_PLACE, ROW_VERSION)
     versions.check(row.version, ROW_VERSION)
-    return None if row.attempt is None else row.attempt.lease_ends_at
+    if row.attempt is not None:
+        return row.attempt.lease_ends_at
+    return None if row.worked is None else row.worked.look_at
 
 
 ROWS = RowCodec(
@@ -117,6 +156,11 @@ ROWS = RowCodec(
 def attempt_key(push_id: str) -> bytes:
     """The key of an attempt's row; no subject begins with this byte."""
     return b"\x01" + push_id.encode()
+
+
+def worked_key(token_id: str) -> bytes:
+    """The key of the row that says when an address worked; no subject begins with this byte either."""
+    return b"\x02" + token_id.encode()
 
 
 class ReachHandler:

@@ -27,7 +27,7 @@ from ledger.reach import Reach
 from ledger.subject import STATE_VERSION, Candidate, Contact, Instance, Subject
 from ledger.versions import NewerState
 from processors.agents import identity_linker, reach_rows, subject_rows
-from processors.agents.reach_rows import ROW_VERSION, Attempt
+from processors.agents.reach_rows import ROW_VERSION, Attempt, Worked
 from processors.lane import position
 from processors.lane.position import POSITION_KEY, Position
 from processors.lane.table import LaneTable, Partition, UnreadableState
@@ -119,7 +119,7 @@ PROFILE: Final = Profile(
     onboarding_steps=("photo",),
     attributes={"plan": Attribute("gold", T + 28)},
 )
-NEWEST: Final[dict[str, Any]] = {
+THIRD: Final[dict[str, Any]] = {
     **SECOND,
     "subject": msgspec.structs.replace(
         SECOND["subject"],
@@ -140,9 +140,14 @@ NEWEST: Final[dict[str, Any]] = {
         FIRST["attempt"], tries=1, waits=True, unknowns=True, decision=b"\xc3\x01"
     ),
 }
+"""What the rows of version 3 say."""
+
+NEWEST: Final[dict[str, Any]] = {**THIRD, "worked": Worked(LIVE, "ann", T + 31, T + 32)}
 """What the rows of today's version say: every element has a value somewhere."""
 
-VALUES: Final = {1: FIRST, 2: SECOND, 3: NEWEST}
+VALUES: Final = {1: FIRST, 2: SECOND, 3: THIRD, 4: NEWEST}
+BEGAN: Final = {"worked": 4}
+"""The first version of a kind of row, where that is not 1."""
 FILES: Final = sorted(ROWS.glob("*.json"))
 WITH_TIMERS: Final = [path for path in FILES if not path.name.startswith("position")]
 
@@ -216,7 +221,9 @@ def test_every_version_of_every_row_has_a_file_and_every_element_a_value() -> No
     """Nothing is read that no golden file holds; in the newest full rows no element is its default."""
     for name, row in NEWEST.items():
         files = {path.name for path in ROWS.glob(f"{name}.v*.json")}
-        assert files == {f"{name}.v{version}.json" for version in range(1, version_of(row) + 1)}
+        assert files == {
+            f"{name}.v{version}.json" for version in range(BEGAN.get(name, 1), version_of(row) + 1)
+        }
     full = NEWEST["subject"]
     for row in (
         full,
@@ -264,7 +271,10 @@ def newer(name: str, place: tuple[int, ...], version: int, *, strange: bool = Fa
     return packed
 
 
-TAGS: Final = [("subject", (0,)), ("reach", (2,)), ("attempt", (2,)), ("position", (0,)), ("link", (0,))]
+TAGS: Final = [
+    *(("subject", (0,)), ("reach", (2,)), ("attempt", (2,)), ("worked", (2,))),
+    *(("position", (0,)), ("link", (0,))),
+]
 """Where the version of each kind of row stands."""
 
 
@@ -274,7 +284,7 @@ TAGS: Final = [("subject", (0,)), ("reach", (2,)), ("attempt", (2,)), ("position
 )
 def test_a_row_of_a_newer_binary_is_refused(name: str, place: tuple[int, ...], strange: bool) -> None:
     """By its version, with what to do about it, and also where its elements make no sense here."""
-    with pytest.raises(ValueError, match=r"version 9, this binary knows [123]: run the version"):
+    with pytest.raises(ValueError, match=r"version 9, this binary knows [1234]: run the version"):
         codec_of(name).decode(newer(name, place, 9, strange=strange))
 
 
