@@ -86,6 +86,15 @@ def ended(bootstrap: str) -> int:
     return sum(name == "JourneyEnded" for name, _ in told(bootstrap, "optin.decisions"))
 
 
+def deaths(bootstrap: str, subject: str) -> list[tuple[str, int | None, int]]:
+    """The causes and the intervals of a person's dead tokens."""
+    return [
+        (one["cause"], one["last_seen_ok"], one["first_seen_gone"])
+        for name, one in told(bootstrap, "optin.tokens")
+        if name == "TokenInvalidated" and one["subject"] == subject
+    ]
+
+
 def outcomes(bootstrap: str) -> Counter[str]:
     """How often each outcome is on deliveries."""
     return Counter(name for name, _ in told(bootstrap, "optin.deliveries") if name != "PushAttempted")
@@ -222,6 +231,16 @@ def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
         assert refused == {("token_dead", "Unregistered"): len(dead) + len(again)}
         invalid = [one for name, one in told(where, "optin.tokens") if name == "TokenInvalidated"]
         assert {one["subject"] for one in invalid} == {f"person-{number}" for number in (*dead, *again)}
+        registered = {
+            one["subject"]: one["occurred_at"]
+            for name, one in told(where, "optin.tokens")
+            if name == "TokenRegistered"
+        }
+        for one in invalid:
+            alive = one["subject"] in {f"person-{number}" for number in dead}
+            # Those who registered later than APNs' time live again: of the time before nothing is known.
+            assert one["last_seen_ok"] == (registered[one["subject"]] if alive else None)
+            assert (one["cause"], one["first_seen_gone"]) == ("uninstall", one["occurred_at"])
 
         # The second cart: those whose token died are not tried, those who registered it since then are.
         before = mock.counts()
@@ -240,12 +259,25 @@ def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
         assert set(withheld) == {f"person-{number}" for number in dead}
 
         # The third cart: the provider is busy at first; every push goes again, and is accepted once.
-        mock.tell("fail", "SERVICE_UNAVAILABLE", len(good) + 5)
-        asyncio.run(tell(where, [one for number in good for one in said(number, "third")]))
-        assert wait_until(lambda: outcomes(where).total() == total + len(good), SETTLE_S), outcomes(where)
-        assert mock.counts()["SERVICE_UNAVAILABLE"] == len(good) + 5
-        assert mock.counts()["accepted"] - after["accepted"] == len(good)
+        one_more, *most = good
+        mock.tell("fail", "SERVICE_UNAVAILABLE", len(most) + 5)
+        asyncio.run(tell(where, [one for number in most for one in said(number, "third")]))
+        assert wait_until(lambda: outcomes(where).total() == total + len(most), SETTLE_S), outcomes(where)
+        assert mock.counts()["SERVICE_UNAVAILABLE"] == len(most) + 5
+        assert mock.counts()["accepted"] - after["accepted"] == len(most)
+
+        # The one left: the app went after the accepted push that was noted that day.
+        gone, person = wall_ms(), f"person-{one_more}"
+        mock.tell("dead", gone, token(one_more))
+        asyncio.run(tell(where, said(one_more, "third")))
+        assert wait_until(lambda: deaths(where, person) != [], SETTLE_S)
+        (worked, *_) = (
+            one["occurred_at"]
+            for name, one in told(where, "optin.deliveries")
+            if name == "PushAccepted" and one["subject"] == person
+        )
+        assert deaths(where, person) == [("uninstall", worked, gone)]
 
     ids = Counter(push for push, _, _ in mock.accepted())
     assert set(ids.values()) == {1}
-    assert len(ids) == 3 * len(good)
+    assert len(ids) == 3 * len(good) - 1

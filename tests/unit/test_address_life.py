@@ -154,7 +154,7 @@ def test_nothing_is_noted_of_an_address_that_was_let_go_meanwhile(said: f.Subjec
         world.learn(said)
         return await send(*pushes, **options)
 
-    world.handler._sender.send = slow  # type: ignore[method-assign]
+    world.handler._hand_over._sender.send = slow  # type: ignore[method-assign]
     world.push(NOON)
 
     assert world.outcomes == ["PushAccepted"]

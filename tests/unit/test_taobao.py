@@ -197,7 +197,7 @@ class TestActivity:
         for fact in everything:
             digest.update(msgspec.json.encode({"kind": type(fact).__name__, **msgspec.to_builtins(fact)}))
 
-        assert digest.hexdigest()[:16] == "ec9ad587d3234b59"
+        assert digest.hexdigest()[:16] == "3998c90adb7643e8"
 
 
 class TestSimulatedConsent:
