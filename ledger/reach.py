@@ -25,6 +25,9 @@ REACH_VERSION: Final = 2
 
 NOTED_EVERY_MS: Final = 86_400_000
 """How often it is noted of an address that a push to it was accepted, at most."""
+PROBED: Final = ("apns", "fcm")
+"""Providers that wake an app without showing anything. A browser shows something for each push."""
+PROBED_PERMISSIONS: Final = ("authorized", "provisional")
 
 
 class Reach(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -153,3 +156,24 @@ def is_news(reach: Reach, token: str, noted: int | None, at: int) -> bool:
     is `noted` is too early then, and no less true.
     """
     return token in reach.addresses and (noted is None or at - noted >= NOTED_EVERY_MS)
+
+
+def probed(reach: Reach, token: str) -> tuple[str, str] | None:
+    """The (app, installation) that may be asked, in silence, whether the address `token` (an id) still works.
+
+    Only what could also be spoken to: with the person's permission, neither suppressed nor with a record of
+    permissions that nobody could read. None: it may not be.
+    """
+    if reach.addresses.get(token, ("", ""))[0] not in PROBED:
+        return None
+    for key in reach.consent.installations:
+        found = address(reach, key)
+        if found is None or found != reach.addresses[token]:
+            continue
+        app, _, installation = key.partition("/")
+        view = consent_view(reach.consent, app, "")
+        if not (view.erased or view.unreadable or view.suppressions) and (
+            _unreachable(reach, view, key, PROBED_PERMISSIONS) is None
+        ):
+            return app, installation
+    return None

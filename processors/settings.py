@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     retry_s: float = Field(
         10.0, gt=0, le=900, description="first wait until a push that no provider took is tried again"
     )
+    probe_per_s: float = Field(
+        0.0,
+        ge=0,
+        le=1_000,
+        description="silent pushes a second that look for apps that went, by each app and provider; 0: none",
+    )
     lease_s: float = Field(
         10.0,
         gt=0,

@@ -48,7 +48,7 @@ from processors.lane.writer import TransactionalWriter
 from processors.registry_framing import writer_schemas
 from processors.settings import Settings
 from processors.telemetry import catalogue as measured
-from processors.telemetry.provider_meter import hearer, watch_pauses
+from processors.telemetry.provider_meter import hearer, probe_hearer, watch_pauses
 from processors.telemetry.telemetry import Telemetry
 from processors.topic_names import (
     CONSENT_CHANGELOG,
@@ -219,10 +219,15 @@ def delivery(settings: Settings, telemetry: Telemetry) -> Any:
         return folded
 
     sender: PushSender = ConsoleSender(settings.pushes_file)
+    prober: PushSender | None = None
     if settings.push_credentials is not None and not by_events:  # a replay must not reach a person
         hear = partial(hearer, telemetry.meters)
         sender = routes = Routes(settings.push_credentials, sender, wall_ms, hear)
         watch_pauses(telemetry.meters, routes)
+        if settings.probe_per_s:
+            told = probe_hearer(telemetry.meters)
+            credentials = settings.push_credentials
+            prober = Routes(credentials, sender, wall_ms, lambda _: told, settings.probe_per_s)
     appender = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER)
     handler = PushSenderHandler(
         sender,
@@ -235,6 +240,9 @@ def delivery(settings: Settings, telemetry: Telemetry) -> Any:
         append_all=None if by_events else appender.append_all,
         retry_ms=int(settings.retry_s * 1_000),
         by_events=by_events,
+        prober=prober,
+        # So many go within half a lease; the others wait for another day.
+        probes_max=max(1, int(settings.probe_per_s * settings.lease_s / 2)),
         meters=telemetry.meters,
     )
     send_lane = (

@@ -113,6 +113,7 @@ class Pace:
         if passed_s > IDLE_S:
             self._ramp_since_s = now_s
             passed_s = BURST_S
+            self._tokens = max(1.0, self._tokens)  # one at once, however low the rate
         grown = min(1.0, RAMP_FROM + (1 - RAMP_FROM) * (now_s - self._ramp_since_s) / RAMP_S)
         rate = self._rate_max * grown
         self._tokens = min(max(1.0, rate * BURST_S), self._tokens + rate * passed_s)

@@ -55,10 +55,19 @@ class Routes:
     """A sender for all apps; what has no credentials is refused as `credential: not_configured`."""
 
     def __init__(
-        self, file: Path, console: PushSender, wall_ms: Callable[[], int], told: ToldOf = lambda _: unheard
+        self,
+        file: Path,
+        console: PushSender,
+        wall_ms: Callable[[], int],
+        told: ToldOf = lambda _: unheard,
+        rate_max: float = math.inf,
     ) -> None:
-        """`told`: hears of each provider's answers. Raises Misconfigured for a file or key of no use."""
+        """`told`: hears of each provider's answers. `rate_max`: pushes a second, whatever the file allows.
+
+        Raises Misconfigured for a file or key of no use.
+        """
         self._told = told
+        self._rate_max = rate_max
         self._file = file
         self._console = console
         self._wall_ms = wall_ms
@@ -131,8 +140,9 @@ class Routes:
         for name, app in credentials.apps.items():
             senders |= self._senders_of(name, app, credentials.timeout_s)
         self._credentials, self._state, self._senders = credentials, state, senders
+        rates = {name: min(self._rate_max, app.rate) for name, app in credentials.apps.items()}
         self._paced = {
-            (app, provider): PacedSender(sender, Pace(credentials.apps[app].rate), self._told(provider))
+            (app, provider): PacedSender(sender, Pace(rates[app]), self._told(provider))
             for (app, provider), sender in senders.items()
         }
 

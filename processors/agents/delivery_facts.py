@@ -10,7 +10,7 @@ from ledger import facts as f
 from ledger.consent import token_id
 from ledger.ids import derived
 from ledger.token_loss import Interval, cause
-from processors.agents.reach_rows import Attempt
+from processors.agents.reach_rows import Attempt, Worked
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +37,17 @@ FRESH: Final = Past()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Handed:
+    """What was, or is to be, handed over to whose address; `at`: when it was begun (ms)."""
+
+    subject: str
+    app: str
+    installation: str
+    push: Push
+    at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
     """A committed attempt that is to be handed over."""
 
@@ -49,6 +60,31 @@ class Ready:
     begun_s: float
     """When its lease began (monotonic s), which is before its last look at consent."""
     past: Past = FRESH
+
+    @property
+    def handed(self) -> Handed:
+        """To whose address it goes."""
+        return Handed(self.decision.subject, self.decision.app, self.installation, self.push, self.at)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Probe:
+    """An address that is to be probed; consent must be looked at first."""
+
+    noted: Worked
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Probing:
+    """A silent push that asks whether an address still works. `begun_s`: when its lease began."""
+
+    handed: Handed
+    begun_s: float
+
+    @property
+    def push(self) -> Push:
+        """What is handed over."""
+        return self.handed.push
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +99,7 @@ class Due:
 class Answered:
     """What became of a hand-over."""
 
-    ready: Ready
+    ready: Ready | Probing
     outcome: Outcome
 
 
@@ -74,7 +110,7 @@ class LookedAgain:
     `begun_s`: when the new lease began (monotonic s); None: consent can't be looked at any more.
     """
 
-    what: Ready | Due
+    what: Ready | Due | Probe | Probing
     begun_s: float | None
 
 
@@ -126,16 +162,16 @@ def never_known(row: Attempt, now: int) -> f.PushOutcomeUnknown:
     )
 
 
-def dead_token(ready: Ready, outcome: Outcome, found: Interval) -> f.TokenInvalidated:
+def dead_token(handed: Handed, outcome: Outcome, found: Interval) -> f.TokenInvalidated:
     """An address died; `found`: between which times."""
-    decision, push = ready.decision, ready.push
+    push = handed.push
     return f.TokenInvalidated(
         event_id=derived("token_dead", push.push_id),
-        app=decision.app,
+        app=handed.app,
         occurred_at=found.first_seen_gone,
         source="processor:push_sender",
-        subject=decision.subject,
-        installation=ready.installation,
+        subject=handed.subject,
+        installation=handed.installation,
         token_id=token_id(push.provider, push.token),
         reason=outcome.error,
         cause=cause(push.provider, outcome.error, found),

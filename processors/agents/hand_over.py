@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from connectors.push.port import Outcome, PushSender
 from ledger import facts as f
 from ledger.policy import Policy
-from processors.agents.delivery_facts import Answered, Due, Lease, LookedAgain, Ready
+from processors.agents.delivery_facts import Answered, Due, Lease, LookedAgain, Probe, Probing, Ready
 from processors.telemetry import catalogue as c
 from processors.telemetry.meters import Meters
 
@@ -29,6 +29,8 @@ now, and both topics as far as the decisions cite them; False if that takes too 
 
 LOOK_AGAIN: Final = "look again"
 """The kind of effects that need another look at consent before they may go anywhere."""
+PROBES: Final = "probes"
+"""The kind of silent pushes, which wait for their own rate."""
 
 
 class Policies(Protocol):
@@ -41,8 +43,13 @@ class Policies(Protocol):
         """A policy that is known."""
 
 
-def kind_of(effect: Ready | Due) -> tuple[str, str] | str:
+Effect = Ready | Due | Probe | Probing
+
+
+def kind_of(effect: Effect) -> tuple[str, str] | str:
     """What goes apart: a provider that hangs holds up no other, nor another app's way to the same one."""
+    if isinstance(effect, Probing):
+        return PROBES
     return (effect.push.app, effect.push.provider) if isinstance(effect, Ready) else LOOK_AGAIN
 
 
@@ -57,9 +64,14 @@ class HandOver:
         lease: Lease,
         leaving: Callable[[], bool],
         meters: Meters,
+        prober: PushSender | None = None,
     ) -> None:
-        """`leaving()`: the group rebalances, so consent is folded no further until it is over."""
+        """`leaving()`: the group rebalances, so consent is folded no further until it is over.
+
+        `prober`: hands probes over, by a rate of its own; None: there are none.
+        """
         self._sender = sender
+        self._prober = prober
         self._policies = policies
         self._barrier = barrier
         self._lease_s = lease.lease_s
@@ -78,26 +90,36 @@ class HandOver:
         self._begun_s[partition] = time.monotonic()
         return await self._fold_consent(partition, sends)
 
-    async def after(self, partition: int, effects: list[Ready | Due]) -> list[Answered | LookedAgain]:
+    async def after(self, partition: int, effects: list[Effect]) -> list[Answered | LookedAgain]:
         """Hand committed attempts over, and look at consent again for what is due, or came too late.
 
         Delivery guarantee: at most once each; whatever the sender raises leaves its pushes `unknown`.
         """
         now_s = time.monotonic()
-        ready = [one for one in effects if isinstance(one, Ready) and now_s < one.begun_s + self._lease_s]
+        ready: list[Ready | Probing] = []
+        late: list[Effect] = []
+        for one in effects:
+            if isinstance(one, Ready | Probing) and now_s < one.begun_s + self._lease_s:
+                ready.append(one)
+            else:
+                late.append(one)
         results: list[Answered | LookedAgain] = list(await self._handed(ready)) if ready else []
-        late = [one for one in effects if not isinstance(one, Ready) or now_s >= one.begun_s + self._lease_s]
         self._meters.add(c.LEASE_EXPIRIES, sum(isinstance(one, Ready) for one in late))
         if late:
-            begun_s = await self._look_again(partition, [one.decision for one in late])
+            sends = [one.decision for one in late if isinstance(one, Ready | Due)]
+            begun_s = await self._look_again(partition, sends)
             results += [LookedAgain(one, begun_s) for one in late]
         return results
 
-    async def _handed(self, ready: Sequence[Ready]) -> list[Answered]:
+    async def _handed(self, ready: Sequence[Ready | Probing]) -> list[Answered]:
+        """All of one kind: either pushes or probes."""
+        sender = self._sender
+        if self._prober is not None and isinstance(ready[0], Probing):
+            sender = self._prober
         until_s = min(one.begun_s for one in ready) + self._lease_s
         try:
             async with asyncio.timeout(until_s - time.monotonic() + ANSWER_S):
-                outcomes = await self._sender.send([one.push for one in ready], until_s=until_s)
+                outcomes = await sender.send([one.push for one in ready], until_s=until_s)
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what arrived
             log.warning("a set of %d pushes has no outcome: %s", len(ready), type(error).__name__)
             outcomes = [Outcome("unknown", error=type(error).__name__) for _ in ready]
@@ -118,5 +140,6 @@ class HandOver:
                 return None
 
     async def _fold_consent(self, partition: int, sends: Sequence[f.PushDecided]) -> bool:
-        permissions_next = max(send.permissions_next for send in sends)
-        return await self._barrier(partition, permissions_next, max(send.tokens_next for send in sends))
+        permissions_next = max((send.permissions_next for send in sends), default=0)
+        tokens_next = max((send.tokens_next for send in sends), default=0)
+        return await self._barrier(partition, permissions_next, tokens_next)

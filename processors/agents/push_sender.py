@@ -24,7 +24,8 @@ from ledger.consent import installation_key
 from ledger.definitions import UnknownDefinition
 from ledger.ids import push_id
 from ledger.reach import NOBODY, Reach, address, late_refusal
-from processors.agents import address_life, intake
+from processors.agents import intake
+from processors.agents.address_life import AddressLife
 from processors.agents.delivery_facts import (
     FRESH,
     Answered,
@@ -32,13 +33,15 @@ from processors.agents.delivery_facts import (
     Lease,
     LookedAgain,
     Past,
+    Probe,
+    Probing,
     Ready,
     attempted,
     never_known,
     outcome_fact,
     withheld_late,
 )
-from processors.agents.hand_over import Barrier, HandOver, Policies, kind_of
+from processors.agents.hand_over import Barrier, Effect, HandOver, Policies, kind_of
 from processors.agents.intake import Accepted, Refused
 from processors.agents.reach_rows import Attempt, Worked, attempt_key
 from processors.agents.tally import tell_outcome, tell_refused
@@ -84,6 +87,8 @@ class PushSenderHandler:
         append_all: AppendAll | None = None,
         retry_ms: int = 10_000,
         by_events: bool = False,
+        prober: PushSender | None = None,
+        probes_max: int = 0,
         meters: Meters = FORGETFUL,
     ) -> None:
         """`retry_ms`: the first wait of a push that was not taken; see `ledger.retry`.
@@ -92,8 +97,10 @@ class PushSenderHandler:
 
         `append_all`: where dead tokens are told of; None: nowhere (a bounded run, whose inputs are complete).
         `by_events`: outcomes are dated by their attempt, not by when they came in.
+        `prober`: hands `probes_max` silent probes over at once; None: there are none.
         """
-        self._hand_over = HandOver(sender, policies, barrier, lease, leaving, meters)
+        self._hand_over = HandOver(sender, policies, barrier, lease, leaving, meters, prober)
+        self._addresses = AddressLife(0 if prober is None else probes_max)
         self._policies = policies
         self._reach_of = reach_of
         self._lease = lease
@@ -192,27 +199,40 @@ class PushSenderHandler:
             decision=codec.encode(decision) if again and not self._by_events else b"",
         )
 
-    async def after(self, partition: int, effects: list[Ready | Due]) -> list[Answered | LookedAgain]:
+    async def after(self, partition: int, effects: list[Effect]) -> list[Answered | LookedAgain]:
         """See `HandOver.after`."""
         return await self._hand_over.after(partition, effects)
 
     def conclude(self, result: Answered | LookedAgain, transaction: Transaction) -> None:
         """Record what became of an attempt, or have it go again."""
         if isinstance(result, LookedAgain):
-            if isinstance(result.what, Due):
-                self._go_again(result.what, result.begun_s, transaction)
-            else:
-                self._on_their_way.discard(result.what.push.push_id)
-                self._missed(result.what, result.begun_s, transaction)
+            self._looked_again(result.what, result.begun_s, transaction)
             return
         ready, outcome = result.ready, result.outcome
+        if isinstance(ready, Probing):
+            reach = self._reach_of(ready.handed.subject.encode(), transaction) or NOBODY
+            self._addresses.answered(ready, outcome, reach, transaction)
+            return
         self._on_their_way.discard(ready.push.push_id)
         if not self._waits(ready, outcome, transaction):
             at = ready.at if self._by_events else transaction.now
             if self._append_all is not None:
                 reach = self._reach_of(ready.decision.subject.encode(), transaction) or NOBODY
-                address_life.learn(ready, outcome, at, reach, transaction)
+                self._addresses.learn(ready.handed, outcome, at, reach, transaction)
             self._end(ready.push.push_id, outcome_fact(ready, outcome, at), transaction)
+
+    def _looked_again(self, what: Effect, begun_s: float | None, transaction: Transaction) -> None:
+        match what:
+            case Due():
+                self._go_again(what, begun_s, transaction)
+            case Ready():
+                self._on_their_way.discard(what.push.push_id)
+                self._missed(what, begun_s, transaction)
+            case Probe():
+                reach = self._reach_of(what.noted.subject.encode(), transaction) or NOBODY
+                self._addresses.probe(what, begun_s, reach, transaction)
+            case Probing():
+                self._addresses.missed(what)
 
     def _go_again(self, due: Due, begun_s: float | None, transaction: Transaction) -> None:
         """Attempt what waited; what may not be looked at any more is due still, for its next owner."""
@@ -288,7 +308,7 @@ class PushSenderHandler:
         """
         if isinstance(row, Worked):
             reach = self._reach_of(row.subject.encode(), transaction) or NOBODY
-            address_life.look_again(row, reach, transaction)
+            self._addresses.look_again(row, reach, transaction)
         if not isinstance(row, Attempt) or row.push_id in self._on_their_way:
             return  # what is on its way has a result soon, which sees to the row
         if row.decision and (row.waits or row.unknowns < len(retry.UNKNOWN_WAITS)):

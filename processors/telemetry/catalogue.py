@@ -245,6 +245,8 @@ PUSH_RETRIES: Final = Counter(
     roles=("delivery",),
     labels={"reason": ("transient", "credential", "unknown")},
 )
+ANSWERS: Final = ("accepted", "token_dead", "credential", "payload", "transient", "unknown")
+"""What a provider says of a push: taken, or whose fault it was; see `connectors.push.port`."""
 PROVIDER_ANSWERS: Final = Counter(
     name="optin_provider_answers_total",
     meaning="Pushes that were handed to a provider, by what it said. Retries count each time.",
@@ -252,8 +254,15 @@ PROVIDER_ANSWERS: Final = Counter(
     roles=("delivery",),
     labels={
         "provider": PROVIDERS,
-        "answer": ("accepted", "token_dead", "credential", "payload", "transient", "unknown"),
+        "answer": ANSWERS,
     },
+)
+PROBES: Final = Counter(
+    name="optin_probes_total",
+    meaning="Silent pushes that looked for apps that went (`OPTIN_PROBE_PER_S`), by what providers said.",
+    rises="`token_dead`: people uninstall. Others than that and `accepted`: as with pushes.",
+    roles=("delivery",),
+    labels={"answer": ANSWERS},
 )
 PROVIDER_ANSWER: Final = Histogram(
     name="optin_provider_answer_seconds",

@@ -25,6 +25,17 @@ def hearer(meters: Meters, provider: str) -> Told:
     return told
 
 
+def probe_hearer(meters: Meters) -> Told:
+    """Counts the answers to probes, which are no pushes."""
+
+    def told(outcomes: Sequence[Outcome], _: float) -> None:
+        asked = [one for one in outcomes if one is not LEASE_OVER]
+        for answer, count in Counter(one.error_class or one.kind for one in asked).items():
+            meters.add(c.PROBES, count, answer=answer)
+
+    return told
+
+
 def watch_pauses(meters: Meters, routes: Routes) -> None:
     """Tell whenever somebody looks for how long each provider is left alone."""
     for provider in c.PROVIDERS:

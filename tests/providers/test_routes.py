@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from connectors.errors import Misconfigured
 from connectors.push import routes
-from connectors.push.port import ACCEPTED, Outcome, Push
+from connectors.push.port import ACCEPTED, LEASE_OVER, Outcome, Push
 from connectors.push.routes import Routes
 from processors.wall_clock import wall_ms
 from tests.support.providers.apns_mock import write_keys
@@ -119,3 +120,23 @@ def test_wrong_credentials_are_named_before_anything_is_sent(tmp_path: Path, tex
     with pytest.raises(Misconfigured, match=words) as caught:
         Routes(file, Console(), wall_ms)
     assert "PRIVATE KEY" not in str(caught.value)
+
+
+def test_probes_go_no_faster_than_their_own_rate(tmp_path: Path) -> None:
+    """An app may push 2,000 times a second; 100 probes at five a second are not all begun in a second."""
+
+    async def outcomes() -> tuple[list[Outcome], int]:
+        async with FcmFake() as fake:
+            made = Routes(credentials(tmp_path, fake, "shop"), Console(), wall_ms, rate_max=5.0)
+            try:
+                probes = [push_to("fcm", f"token-{number}", background=True) for number in range(100)]
+                found = await made.send(probes, until_s=time.monotonic() + 1.0)
+                return found, len(fake.accepted)
+            finally:
+                await made.close()
+
+    found, asked = asyncio.run(outcomes())
+
+    assert asked == found.count(ACCEPTED)
+    assert 1 <= asked <= 10
+    assert found.count(LEASE_OVER) == 100 - asked

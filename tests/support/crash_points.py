@@ -195,7 +195,7 @@ POINTS: Final[dict[str, Place]] = {
     ),
     "hand_over.after.handed": Place("processors.agents.hand_over", "HandOver.after", "self._handed"),
     "hand_over.after.look_again": Place("processors.agents.hand_over", "HandOver.after", "self._look_again"),
-    "hand_over.handed.send": Place("processors.agents.hand_over", "HandOver._handed", "self._sender.send"),
+    "hand_over.handed.send": Place("processors.agents.hand_over", "HandOver._handed", "sender.send"),
     "hand_over.look_again.holds": Place(
         "processors.agents.hand_over", "HandOver._look_again", "self._policies.holds"
     ),

@@ -128,3 +128,14 @@ def test_a_single_failure_stops_nothing() -> None:
         world.pace.ended(answer, world.now_s)
         world.now_s += 0.1
         assert world.pace.paused_s(world.now_s) == 0
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.5, 2_000.0])
+def test_one_goes_at_once_after_a_time_without_any_however_low_the_rate(rate: float) -> None:
+    """It must not wait for longer than a lease lasts; the ones after it do."""
+    pace = Pace(rate)
+    now_s = 1_000.0
+
+    assert pace.room(now_s) >= 1
+    pace.started(pace.room(now_s), now_s)
+    assert pace.room(now_s) == 0
