@@ -193,7 +193,7 @@ class EmbeddedKafka:
         except (OSError, msgspec.MsgspecError):
             before = _Ports(0, 0)
         broker = choose_port(self._asked.broker, before.broker)
-        controller = choose_port(self._asked.controller, before.controller)
+        controller = choose_port(self._asked.controller, before.controller, (broker,))
         self._ports = _Ports(broker, controller)
         child.write_atomically(file, msgspec.json.encode(self._ports))
         settings = SETTINGS.format(
