@@ -167,7 +167,7 @@ RECOVERED: Final = Counter(
 )
 ROWS: Final = Gauge(
     name="optin_table_rows",
-    meaning="Rows in memory: subjects, and attempts without an outcome.",
+    meaning="Rows in memory: subjects, attempts without an outcome, and notes of when an address worked.",
     rises="Memory rises with it; add workers before it runs out.",
     roles=LANE_ROLES,
     labels=_LANE,

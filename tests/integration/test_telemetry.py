@@ -181,10 +181,10 @@ def settle(bootstrap: str, urls: dict[str, str]) -> None:
         lags = [value for (name, _), value in everything if name == "optin_input_lag_records"]
         # A lane that has not told yet is not quiet.
         timers = found["journeys-0"].get(("optin_timers_pending", "lane=subjects"), 1)
-        attempts = found["delivery-0"].get(("optin_table_rows", "lane=sends"), 1)
+        told = Counter(name == "PushAttempted" for name, _ in on(bootstrap, "optin.deliveries"))
         facts = sum(len(on(bootstrap, f"optin.{topic}")) for topic in MEASURED)
         rows = found["metrics-0"]["optin_rows_inserted_total", ""]
-        return bool(lags) and not any(lags) and not timers and not attempts and rows == facts
+        return bool(lags) and not any(lags) and not timers and told[True] == told[False] and rows == facts
 
     assert wait_until(quiet, SETTLE_S)
 
