@@ -152,6 +152,11 @@ def installation_key(app: str, installation: str) -> str:
     return f"{app}/{installation}"
 
 
+def app_of(key: str) -> str:
+    """The app of a key that `installation_key` made."""
+    return key.partition("/")[0]
+
+
 def installation_of(key: str) -> str:
     """The installation of a key that `installation_key` made."""
     return key.partition("/")[2]

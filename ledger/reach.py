@@ -11,7 +11,7 @@ import msgspec
 
 from ledger import facts as f
 from ledger import versions
-from ledger.consent import EMPTY, Consent, installation_key, token_id
+from ledger.consent import EMPTY, Consent, app_of, installation_key, installation_of, token_id
 from ledger.consent_fold import take_in
 from ledger.effective import UNLINKED, current_token, newest_token
 from ledger.gate import TRANSACTIONAL, suppressions
@@ -170,10 +170,9 @@ def probed(reach: Reach, token: str) -> tuple[str, str] | None:
         found = address(reach, key)
         if found is None or found != reach.addresses[token]:
             continue
-        app, _, installation = key.partition("/")
-        view = consent_view(reach.consent, app, "")
+        view = consent_view(reach.consent, app_of(key), "")
         if not (view.erased or view.unreadable or view.suppressions) and (
             _unreachable(reach, view, key, PROBED_PERMISSIONS) is None
         ):
-            return app, installation
+            return app_of(key), installation_of(key)
     return None

@@ -149,7 +149,7 @@ class PushSenderHandler:
     ) -> None:
         """Attempt a push after a last look, if that allows it. `begun_s`: when the lease began."""
         key = decision.subject.encode()
-        reach = self._reach_of(key, transaction) or NOBODY
+        reach = self._reach(decision.subject, transaction)
         where = installation_key(decision.app, installation)
         name = push_id(decision.decision_id, where)
         policy = self._policies.policy(decision.policy_version)
@@ -210,16 +210,19 @@ class PushSenderHandler:
             return
         ready, outcome = result.ready, result.outcome
         if isinstance(ready, Probing):
-            reach = self._reach_of(ready.handed.subject.encode(), transaction) or NOBODY
+            reach = self._reach(ready.handed.subject, transaction)
             self._addresses.answered(ready, outcome, reach, transaction)
             return
         self._on_their_way.discard(ready.push.push_id)
         if not self._waits(ready, outcome, transaction):
             at = ready.at if self._by_events else transaction.now
             if self._append_all is not None:
-                reach = self._reach_of(ready.decision.subject.encode(), transaction) or NOBODY
+                reach = self._reach(ready.decision.subject, transaction)
                 self._addresses.learn(ready.handed, outcome, at, reach, transaction)
             self._end(ready.push.push_id, outcome_fact(ready, outcome, at), transaction)
+
+    def _reach(self, subject: str, transaction: Transaction) -> Reach:
+        return self._reach_of(subject.encode(), transaction) or NOBODY
 
     def _looked_again(self, what: Effect, begun_s: float | None, transaction: Transaction) -> None:
         match what:
@@ -229,7 +232,7 @@ class PushSenderHandler:
                 self._on_their_way.discard(what.push.push_id)
                 self._missed(what, begun_s, transaction)
             case Probe():
-                reach = self._reach_of(what.noted.subject.encode(), transaction) or NOBODY
+                reach = self._reach(what.noted.subject, transaction)
                 self._addresses.probe(what, begun_s, reach, transaction)
             case Probing():
                 self._addresses.missed(what)
@@ -307,8 +310,8 @@ class PushSenderHandler:
         that is nobody's any more goes.
         """
         if isinstance(row, Worked):
-            reach = self._reach_of(row.subject.encode(), transaction) or NOBODY
-            self._addresses.look_again(row, reach, transaction)
+            self._addresses.look_again(row, self._reach(row.subject, transaction), transaction)
+            return
         if not isinstance(row, Attempt) or row.push_id in self._on_their_way:
             return  # what is on its way has a result soon, which sees to the row
         if row.decision and (row.waits or row.unknowns < len(retry.UNKNOWN_WAITS)):
