@@ -17,8 +17,7 @@ def hearer(meters: Meters, provider: str) -> Told:
     """Counts the answers of a provider."""
 
     def told(outcomes: Sequence[Outcome], took_s: float) -> None:
-        asked = [one for one in outcomes if one is not LEASE_OVER]
-        for answer, count in Counter(one.error_class or one.kind for one in asked).items():
+        for answer, count in _answers(outcomes).items():
             meters.add(c.PROVIDER_ANSWERS, count, provider=provider, answer=answer)
         meters.observe(c.PROVIDER_ANSWER, took_s, provider=provider)
 
@@ -29,11 +28,15 @@ def probe_hearer(meters: Meters) -> Told:
     """Counts the answers to probes, which are no pushes."""
 
     def told(outcomes: Sequence[Outcome], _: float) -> None:
-        asked = [one for one in outcomes if one is not LEASE_OVER]
-        for answer, count in Counter(one.error_class or one.kind for one in asked).items():
+        for answer, count in _answers(outcomes).items():
             meters.add(c.PROBES, count, answer=answer)
 
     return told
+
+
+def _answers(outcomes: Sequence[Outcome]) -> Counter[str]:
+    """How often a provider said what; what it was not asked is left out."""
+    return Counter(one.error_class or one.kind for one in outcomes if one is not LEASE_OVER)
 
 
 def watch_pauses(meters: Meters, routes: Routes) -> None:
