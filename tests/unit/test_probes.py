@@ -15,12 +15,12 @@ from ledger import reach
 from ledger.consent import token_id
 from ledger.reach import probed
 from processors.agents.address_life import LOOK_MS, AddressLife
-from processors.agents.delivery_facts import Answered, Lease, Probe, Probing
+from processors.agents.delivery_facts import Answered, Probe, Probing
 from processors.agents.hand_over import PROBES, kind_of
 from processors.agents.push_sender import PushSenderHandler
 from processors.agents.reach_rows import Worked, worked_key
 from processors.lane.transaction import Transaction
-from tests.support.given import ANN, DAY, HOUR, NOON, OnePolicy, fact
+from tests.support.given import ANN, DAY, HOUR, NOON, fact
 from tests.unit.test_address_life import GONE, KEY, NAME, Days
 from tests.unit.test_push_retries import BUSY, NOBODY_KNOWS
 
@@ -47,19 +47,8 @@ class Probed(Days):
         super().__init__(ACCEPTED, provider=provider)
         self.push(NOON)
 
-    def _worker(self) -> PushSenderHandler:
-        return PushSenderHandler(
-            self,
-            OnePolicy(),
-            lambda *_: self.reach,
-            self._barrier,
-            Lease(60.0, 1.0),
-            lambda: self.now,
-            leaving=lambda: self.leaving,
-            append_all=self._append_all,
-            prober=self.asking,
-            probes_max=self.probes_max,
-        )
+    def _worker(self, **more: Any) -> PushSenderHandler:
+        return super()._worker(prober=self.asking, probes_max=self.probes_max, **more)
 
     def look(self) -> None:
         """The time of the note has come."""
@@ -196,21 +185,19 @@ def test_the_row_says_so_before_a_probe_leaves() -> None:
 
 def test_what_exceeds_the_rate_waits_for_another_day_and_never_for_a_place() -> None:
     """Thousands may come due together; beyond what may be under way each is put off, spread over a day."""
-    world = Probed(probes_max=2)
+    world = Probed()
     life = AddressLife(2)
-    notes = [Worked(f"{NAME}{number}", ANN, NOON, NOON + DAY) for number in range(100)]
-    known = world.reach
-    for one in notes:
-        said = fact(
-            f.TokenRegistered, NOON - HOUR, provider="apns", token=one.token_id, installation=one.token_id
-        )
-        granted = fact(f.PermissionGranted, NOON - HOUR, level="authorized", installation=one.token_id)
-        seen = fact(f.InstallationSeen, NOON - HOUR, platform="ios", installation=one.token_id)
+    for number in range(100):
+        token = f"token-of-{number}"
         known = world.reach
-        for what in (seen, granted, said):
+        for what in (
+            fact(f.InstallationSeen, NOON - HOUR, platform="ios", installation=token),
+            fact(f.PermissionGranted, NOON - HOUR, level="authorized", installation=token),
+            fact(f.TokenRegistered, NOON - HOUR, provider="apns", token=token, installation=token),
+        ):
             known = reach.fold(known, what, NOON - HOUR)
         transaction = Transaction(world.table, 0, NOON + DAY)
-        name = token_id("apns", one.token_id)
+        name = token_id("apns", token)
         life.look_again(Worked(name, ANN, NOON, NOON + DAY), known, transaction)
         if not transaction.effects:
             row: Any = transaction.rows[worked_key(name)]

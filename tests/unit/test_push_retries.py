@@ -60,7 +60,7 @@ class World:
             self.reach = reach.fold(self.reach, said, NOON - HOUR)
         self.handler = self._worker()
 
-    def _worker(self) -> PushSenderHandler:
+    def _worker(self, **more: Any) -> PushSenderHandler:
         return PushSenderHandler(
             self,
             OnePolicy(),
@@ -70,6 +70,7 @@ class World:
             lambda: self.now,
             leaving=lambda: self.leaving,
             append_all=self._append_all,
+            **more,
         )
 
     async def _barrier(self, *_: int) -> bool:
