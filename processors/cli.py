@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ from processors.commands.sql import sql
 from processors.commands.up import down, status, up
 from processors.commands.verify import verify
 from processors.commands.worker import worker
+from processors.settings import refuse_unknown_names
 
 app = typer.Typer(
     name="optin",
@@ -57,6 +59,8 @@ def optin() -> None:
 
     Try `optin demo` first: it runs a simulated shop week on real parts and shows what came of it.
     """
+    if "--help" not in sys.argv[1:]:
+        refuse_unknown_names(os.environ)
 
 
 def main() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,6 +21,14 @@ OTHER_SETTINGS: Final = {
     "OPTIN_CLICKHOUSE_READERS": ("", "embedded ClickHouse: users that may only read, comma-separated"),
 }
 """What is read outside `Settings`, by the embedded parts before any worker exists: default, meaning."""
+
+PREFIX: Final = "OPTIN_"
+FOR_TESTS: Final = "OPTIN_TEST_"
+"""Names with this prefix belong to the tests."""
+SERVICE_LINK: Final = re.compile(
+    r"OPTIN_\w*(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
+)
+"""What Kubernetes puts into each pod of a namespace that has a Service named `optin-...`."""
 
 
 class Settings(BaseSettings):
@@ -99,6 +110,37 @@ class Settings(BaseSettings):
     def pushes_file(self) -> Path:
         """Where the console sender writes."""
         return self.data / "pushes.jsonl"
+
+
+def known_names() -> frozenset[str]:
+    """All environment variables that mean something here, but for those of the tests."""
+    return frozenset({PREFIX + name.upper() for name in Settings.model_fields} | OTHER_SETTINGS.keys())
+
+
+def refuse_unknown_names(environment: Mapping[str, str]) -> None:
+    """Raise `Misconfigured` for an `OPTIN_...` variable that is no setting; it names the nearest one.
+
+    A misspelt name would leave a setting at its default in silence: pushes would go to a file.
+    """
+    known = known_names()
+    unknown = sorted(
+        name
+        for name, value in environment.items()
+        if name.startswith(PREFIX)
+        and name not in known
+        and not name.startswith(FOR_TESTS)
+        and not SERVICE_LINK.fullmatch(name)
+        and not (name.endswith("_PORT") and value.startswith(("tcp://", "udp://", "sctp://")))
+    )
+    if not unknown:
+        return
+    first = unknown[0]
+    near = difflib.get_close_matches(first, known, n=1, cutoff=0.75)
+    meant = f"did you mean {near[0]}?" if near else "it has no effect: unset it."
+    others = f" (also unknown: {', '.join(unknown[1:])})" if unknown[1:] else ""
+    raise Misconfigured(
+        f"{first} is no setting: {meant} docs/reference/settings.md lists all of them{others}"
+    )
 
 
 def read_settings() -> Settings:

@@ -1,7 +1,8 @@
 """A worker dies at each place where it can stand still, before it and after it; an oracle reads what is left.
 
 The short form takes a seeded sample. The long form (`make crash-points`) takes every point and prints the
-table. `OPTIN_CRASH_SEED` repeats a run, `OPTIN_CRASH_POINTS` takes only points with one of these prefixes.
+table. `OPTIN_TEST_CRASH_SEED` repeats a run, `OPTIN_TEST_CRASH_POINTS` takes only points with one of these
+prefixes.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from tests.support.planted_lane import BUGS
 from tests.support.steady_load import SteadyLoad
 
 LONG: Final = os.environ.get("OPTIN_TEST_LONG") == "1"
-SEED: Final = int(os.environ.get("OPTIN_CRASH_SEED") or time.time())
-PREFIXES: Final = tuple(filter(None, os.environ.get("OPTIN_CRASH_POINTS", "").split(",")))
+SEED: Final = int(os.environ.get("OPTIN_TEST_CRASH_SEED") or time.time())
+PREFIXES: Final = tuple(filter(None, os.environ.get("OPTIN_TEST_CRASH_POINTS", "").split(",")))
 SHORT: Final = 8
 STRIKES_PER_LOOK: Final = 60
 """The oracle is asked after so many kills, so that a violation has few suspects."""
@@ -70,7 +71,7 @@ def chosen() -> list[tuple[str, str]]:
 @pytest.mark.timeout(7200 if LONG else 300)
 def test_a_worker_may_die_at_any_point(fresh_stack: Servers, tmp_path: Path) -> None:
     """Nothing is lost, doubled or wrong, no push is shown twice, and ClickHouse holds each fact once."""
-    print(f"OPTIN_CRASH_SEED={SEED}")
+    print(f"OPTIN_TEST_CRASH_SEED={SEED}")
     strikes = plan(SEED, chosen())
     with run_over(tmp_path, fresh_stack) as run:
         violations: list[str] = []

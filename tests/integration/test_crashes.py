@@ -1,8 +1,8 @@
 """Processes are killed and frozen at bad moments under load; what is on the topics afterwards is judged.
 
 The short form of `make chaos` (tests/chaos): a few faults on one Kafka node; the long form has more of them,
-and some on three nodes. OPTIN_CHAOS_SEED repeats a run. And workers with planted bugs, which the same judges
-must find out.
+and some on three nodes. OPTIN_TEST_CHAOS_SEED repeats a run. And workers with planted bugs, which the same
+judges must find out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.oracle import objections
 from tests.support.replays import wait_until
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
-SEED = int(os.environ.get("OPTIN_CHAOS_SEED") or time.time())
+SEED = int(os.environ.get("OPTIN_TEST_CHAOS_SEED") or time.time())
 RATE = 200.0
 SETTLE_S = 90.0
 PLANTED_S = 12.0
@@ -48,7 +48,7 @@ COUNTS = MORE if LONG else FEW
 @pytest.mark.parametrize("nodes", COUNTS)
 def test_nothing_is_lost_or_doubled(nodes: int, tmp_path: Path) -> None:
     """Every fact is folded, every decision is there once, every push has one outcome, none is sent twice."""
-    print(f"OPTIN_CHAOS_SEED={SEED}")
+    print(f"OPTIN_TEST_CHAOS_SEED={SEED}")
     finding = run(
         tmp_path,
         name=f"{nodes}",

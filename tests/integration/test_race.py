@@ -19,7 +19,7 @@ from tests.chaos.system import CALL_S, LEASE_S
 from tests.support.providers.part import or_skip
 
 LONG = os.environ.get("OPTIN_TEST_LONG") == "1"
-SEED = int(os.environ.get("OPTIN_CHAOS_SEED") or time.time())
+SEED = int(os.environ.get("OPTIN_TEST_CHAOS_SEED") or time.time())
 COUNTS = {"kill": 6, "kill_open": 3, "freeze_at": 12, "freeze": 3} if LONG else {"kill": 1, "freeze_at": 2}
 LAST_S = 420.0 if LONG else 6.0
 RATE = 350.0 if LONG else 200.0
@@ -32,7 +32,7 @@ PUSHES_MIN = 20_000 if LONG else 500
 @pytest.mark.timeout(1_500)
 def test_no_push_outruns_a_revocation(tmp_path: Path) -> None:
     """None later than its acknowledgement, a lease and a call; none twice; none that was due is lost."""
-    print(f"OPTIN_CHAOS_SEED={SEED}")
+    print(f"OPTIN_TEST_CHAOS_SEED={SEED}")
     with or_skip(Providers(tmp_path / "providers")) as providers:
         finding = run(
             tmp_path / "system",

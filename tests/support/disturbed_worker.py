@@ -20,14 +20,14 @@ from typing import Any, Final
 from tests.support.crash_points import POINTS
 from tests.support.faulty_worker import _Finder
 
-FOLDER_ENV: Final = "OPTIN_CHAOS_FOLDER"
+FOLDER_ENV: Final = "OPTIN_TEST_CHAOS_FOLDER"
 """Where the journals are, and the files that tell a worker where to stop."""
-OPEN_MS_ENV: Final = "OPTIN_CHAOS_OPEN_MS"
+OPEN_MS_ENV: Final = "OPTIN_TEST_CHAOS_OPEN_MS"
 """The longest moment that a transaction stays open before its commit."""
-DYNAMIC_ENV: Final = "OPTIN_CHAOS_DYNAMIC"
+DYNAMIC_ENV: Final = "OPTIN_TEST_CHAOS_DYNAMIC"
 """Instances, comma-separated, that join their group without a name, so that a kill moves partitions."""
 
-BUG_ENV: Final = "OPTIN_CHAOS_BUG"
+BUG_ENV: Final = "OPTIN_TEST_CHAOS_BUG"
 """Bugs of `planted_worker` that the worker is to have."""
 
 COMMIT: Final = "writer.transact.commit_transaction"

@@ -1,9 +1,9 @@
 """A worker that ends or freezes itself at a named place: `python -m tests.support.faulty_worker ROLE`.
 
-`OPTIN_FAULT` holds faults, `;` between them: `<point>@<before|after>:<kill|stop|slow>[:<number>]`. The
+`OPTIN_TEST_FAULT` holds faults, `;` between them: `<point>@<before|after>:<kill|stop|slow>[:<number>]`. The
 points are those of `crash_points`. `kill` and `stop` send SIGKILL and SIGSTOP to the process itself when it
 gets there for the n-th time (1); `slow` waits there so many ms each time, which makes rare overlaps likely.
-`OPTIN_FAULT_HITS` names a file to which each side of a point is written at its first hit, and each fault
+`OPTIN_TEST_FAULT_HITS` names a file to which each side of a point is written at its first hit, and each fault
 right before it strikes. The product has no part in this: its modules are rewritten while they are imported,
 in this process alone.
 """
@@ -27,8 +27,8 @@ from typing import Any, Final
 from tests.support.awaits import Place, awaits, sources
 from tests.support.crash_points import POINTS
 
-FAULT_ENV: Final = "OPTIN_FAULT"
-HITS_ENV: Final = "OPTIN_FAULT_HITS"
+FAULT_ENV: Final = "OPTIN_TEST_FAULT"
+HITS_ENV: Final = "OPTIN_TEST_FAULT_HITS"
 REFUSALS_ENV: Final = "OPTIN_TEST_REFUSALS"
 """Where it is set, the console refuses some pushes as providers do."""
 SIDES: Final = ("before", "after")
@@ -50,7 +50,7 @@ class Fault:
 
 
 def read_faults(text: str) -> list[Fault]:
-    """The faults of `OPTIN_FAULT`. Raises ValueError for a point, side or action that doesn't exist."""
+    """The faults of `OPTIN_TEST_FAULT`. Raises ValueError for a point, side or action that doesn't exist."""
     faults = []
     for piece in filter(None, (piece.strip() for piece in text.split(";"))):
         point, _, rest = piece.partition("@")
@@ -178,7 +178,7 @@ def install(faults: Sequence[Fault], hits: str | None) -> None:
 
 
 def install_from_environment() -> None:
-    """Install what `OPTIN_FAULT` and `OPTIN_FAULT_HITS` say."""
+    """Install what `OPTIN_TEST_FAULT` and `OPTIN_TEST_FAULT_HITS` say."""
     install(read_faults(os.environ.get(FAULT_ENV, "")), os.environ.get(HITS_ENV))
 
 
