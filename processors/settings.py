@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     merge_records: int = Field(2_000, ge=1, description="records and dues of one event-clock transaction")
     bad_share_max: float = Field(0.5, ge=0, le=1, description="more refused records than this stop journeys")
     push_credentials: Path | None = Field(
-        None, description="file of the providers' credentials; unset: pushes go to a file on this machine"
+        None,
+        description="file of the providers' credentials; unset: pushes to addresses of the provider `console`"
+        " go to a file on this machine, all others wait",
     )
     retry_s: float = Field(
         10.0, gt=0, le=900, description="first wait until a push that no provider took is tried again"

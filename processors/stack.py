@@ -37,6 +37,7 @@ from processors.supervisor import PartStatus, Supervisor, Worker
 KAFKA_ENV: Final = "OPTIN_KAFKA_BOOTSTRAP"
 CLICKHOUSE_ENV: Final = "OPTIN_CLICKHOUSE_URL"
 ENDPOINT_ENV: Final = "OPTIN_METRICS_PORT"
+CREDENTIALS_ENV: Final = "OPTIN_PUSH_CREDENTIALS"
 STATE_FILE: Final = "stack.json"
 LOCK_FILE: Final = "lock"
 
@@ -68,6 +69,8 @@ class StackState(msgspec.Struct, frozen=True):
     ready: bool
     parts: tuple[PartStatus, ...]
     endpoints: dict[str, str] = {}
+    push_credentials: str = ""
+    """The file of the providers' credentials; empty: no push leaves this machine."""
 
 
 def worker_command(role: str) -> list[str]:
@@ -290,6 +293,10 @@ class Stack:
         self._endpoint_ports[name] = port
         return {ENDPOINT_ENV: str(port)}
 
+    def _push_credentials(self) -> str:
+        by_events = self._env.get("OPTIN_CLOCK") == "event"
+        return "" if by_events else os.environ.get(CREDENTIALS_ENV, "")
+
     def _write_state(self, statuses: Sequence[PartStatus] | None = None) -> None:
         identity = child.Identity.of(os.getpid())
         assert identity is not None
@@ -302,5 +309,6 @@ class Stack:
                 ready=self._ready,
                 parts=tuple(self.statuses() if statuses is None else statuses),
                 endpoints=self.endpoints(),
+                push_credentials=self._push_credentials(),
             )
             child.write_atomically(self.data / STATE_FILE, msgspec.json.encode(state))

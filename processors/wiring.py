@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -63,6 +64,8 @@ from processors.topic_names import (
     TOKENS,
 )
 from processors.wall_clock import wall_ms
+
+log = logging.getLogger(__name__)
 
 BARRIER_POLL_S: Final = 0.01
 
@@ -218,16 +221,7 @@ def delivery(settings: Settings, telemetry: Telemetry) -> Any:
             telemetry.meters.add(measured.BARRIER_TIMEOUTS)
         return folded
 
-    sender: PushSender = ConsoleSender(settings.pushes_file)
-    prober: PushSender | None = None
-    if settings.push_credentials is not None and not by_events:  # a replay must not reach a person
-        hear = partial(hearer, telemetry.meters)
-        sender = routes = Routes(settings.push_credentials, sender, wall_ms, hear)
-        watch_pauses(telemetry.meters, routes)
-        if settings.probe_per_s:
-            told = probe_hearer(telemetry.meters)
-            credentials = settings.push_credentials
-            prober = Routes(credentials, sender, wall_ms, lambda _: told, settings.probe_per_s)
+    sender, prober = _push_senders(settings, telemetry)
     appender = Appender(settings.kafka_bootstrap, intake.FIRST_APPENDED_HEADER)
     handler = PushSenderHandler(
         sender,
@@ -252,6 +246,30 @@ def delivery(settings: Settings, telemetry: Telemetry) -> Any:
     )
     push_sender(app, send_lane, handler)
     return app
+
+
+def _push_senders(settings: Settings, telemetry: Telemetry) -> tuple[PushSender, PushSender | None]:
+    """What pushes go by, and what probes go by.
+
+    Only addresses of the provider `console` go to the file: a push that no provider was asked to take is
+    never recorded as accepted. By the event clock all go there, because a replay must not reach a person.
+    """
+    console, credentials = ConsoleSender(settings.pushes_file), settings.push_credentials
+    if settings.clock == "event":
+        log.info("the event clock: all pushes go to the file %s and reach nobody", settings.pushes_file)
+        return console, None
+    if credentials is None:
+        log.warning(
+            "no provider is configured (OPTIN_PUSH_CREDENTIALS is unset): pushes to addresses of the provider"
+            " `console` go to the file %s and reach nobody, all others wait",
+            settings.pushes_file,
+        )
+    routes = Routes(credentials, console, wall_ms, partial(hearer, telemetry.meters))
+    watch_pauses(telemetry.meters, routes)
+    if credentials is None or not settings.probe_per_s:
+        return routes, None
+    told = probe_hearer(telemetry.meters)
+    return routes, Routes(credentials, console, wall_ms, lambda _: told, settings.probe_per_s)
 
 
 def metrics(settings: Settings, telemetry: Telemetry) -> Any:

@@ -56,13 +56,15 @@ class Routes:
 
     def __init__(
         self,
-        file: Path,
+        file: Path | None,
         console: PushSender,
         wall_ms: Callable[[], int],
         told: ToldOf = lambda _: unheard,
         rate_max: float = math.inf,
     ) -> None:
-        """`told`: hears of each provider's answers. `rate_max`: pushes a second, whatever the file allows.
+        """`file`: of credentials; without one every push is refused but those to addresses of `console`.
+
+        `told`: hears of each provider's answers. `rate_max`: pushes a second, whatever the file allows.
 
         Raises Misconfigured for a file or key of no use.
         """
@@ -73,11 +75,11 @@ class Routes:
         self._wall_ms = wall_ms
         self._looked_s = -math.inf
         self._closing: set[asyncio.Task[None]] = set()
-        self._credentials = read_credentials(file)
         self._state: State = ()
         self._senders: dict[Way, _Closable] = {}
         self._paced: dict[Way, PacedSender] = {}
-        self._take(self._credentials)
+        if file is not None:
+            self._take(file, read_credentials(file))
 
     def paused_s(self, provider: str) -> float:
         """For how long an app's way to a provider is paused yet; the longest of all apps. From any thread."""
@@ -115,18 +117,18 @@ class Routes:
 
     def _look(self) -> None:
         """Take new keys if the files changed."""
-        now_s = time.monotonic()
-        if now_s < self._looked_s + RELOAD_S:
+        now_s, file = time.monotonic(), self._file
+        if file is None or now_s < self._looked_s + RELOAD_S:
             return
         self._looked_s = now_s
-        if state_of(self._file, self._credentials) == self._state:
+        if state_of(file, self._credentials) == self._state:
             return
         try:
-            credentials = read_credentials(self._file)
+            credentials = read_credentials(file)
             old = self._senders
-            self._take(credentials)
+            self._take(file, credentials)
         except Misconfigured as error:
-            self._state = state_of(self._file, self._credentials)
+            self._state = state_of(file, self._credentials)
             log.warning("the changed credentials are not taken, the old ones stay: %s", error)
             return
         log.info("took changed credentials of %d ways", len(self._senders))
@@ -134,11 +136,11 @@ class Routes:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _take(self, credentials: Credentials) -> None:
-        state = state_of(self._file, credentials)
+    def _take(self, file: Path, credentials: Credentials) -> None:
+        state = state_of(file, credentials)
         senders: dict[Way, _Closable] = {}
         for name, app in credentials.apps.items():
-            senders |= self._senders_of(name, app, credentials.timeout_s)
+            senders |= self._senders_of(name, app, file, credentials.timeout_s)
         self._credentials, self._state, self._senders = credentials, state, senders
         rates = {name: min(self._rate_max, app.rate) for name, app in credentials.apps.items()}
         self._paced = {
@@ -146,44 +148,44 @@ class Routes:
             for (app, provider), sender in senders.items()
         }
 
-    def _senders_of(self, name: str, app: App, timeout_s: float) -> dict[Way, _Closable]:
+    def _senders_of(self, name: str, app: App, file: Path, timeout_s: float) -> dict[Way, _Closable]:
         found: dict[Way, _Closable] = {}
         if app.apns is not None:
-            found[name, "apns"] = self._apns(app.apns, timeout_s)
+            found[name, "apns"] = self._apns(app.apns, file, timeout_s)
         if app.fcm is not None:
-            found[name, "fcm"] = self._fcm(app.fcm, timeout_s)
+            found[name, "fcm"] = self._fcm(app.fcm, file, timeout_s)
         if app.web_push is not None:
-            found[name, "web_push"] = self._web_push(app.web_push, timeout_s)
+            found[name, "web_push"] = self._web_push(app.web_push, file, timeout_s)
         return found
 
     # Vendors' libraries are loaded for those who use them: a console needs none.
 
-    def _apns(self, part: Apns, timeout_s: float) -> _Closable:
+    def _apns(self, part: Apns, file: Path, timeout_s: float) -> _Closable:
         from connectors.push.apns.sender import PRODUCTION, SANDBOX, ApnsCredential, ApnsSender
 
-        key = read_secret(self._file, part.key_file).get_secret_value()
+        key = read_secret(file, part.key_file).get_secret_value()
         server = SANDBOX if part.sandbox else PRODUCTION
         if part.server is not None:
             host, _, port = part.server.rpartition(":")
             server = host, int(port)
         trust = None
         if part.trust is not None:
-            trust = ssl.create_default_context(cafile=str(self._file.parent / part.trust))
+            trust = ssl.create_default_context(cafile=str(file.parent / part.trust))
         credential = ApnsCredential(key, part.key_id, part.team_id, part.topic)
         return ApnsSender(credential, server=server, trust=trust, timeout_s=timeout_s)
 
-    def _fcm(self, part: Fcm, timeout_s: float) -> _Closable:
+    def _fcm(self, part: Fcm, file: Path, timeout_s: float) -> _Closable:
         from connectors.push.fcm.sender import SERVER, FcmSender
 
-        account = read_account(self._file, part.account_file)
+        account = read_account(file, part.account_file)
         return FcmSender(account, self._wall_ms, server=part.server or SERVER, timeout_s=timeout_s)
 
-    def _web_push(self, part: WebPush, timeout_s: float) -> _Closable:
+    def _web_push(self, part: WebPush, file: Path, timeout_s: float) -> _Closable:
         from connectors.push.webpush.sender import WebPushSender
         from connectors.push.webpush.subscription import SERVICES
         from connectors.push.webpush.vapid import Signer
 
-        key = read_secret(self._file, part.key_file).get_secret_value()
+        key = read_secret(file, part.key_file).get_secret_value()
         signer = Signer(key, part.contact, self._wall_ms)
         services = (*SERVICES, *part.services)
         return WebPushSender(signer, self._wall_ms, services=services, timeout_s=timeout_s)

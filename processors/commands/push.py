@@ -24,9 +24,9 @@ from processors.attach import servers
 from processors.commands.options import DataFolder
 from processors.definitions import shipped
 from processors.history import reach_of
+from processors.stack import CREDENTIALS_ENV
 from processors.wall_clock import wall_ms
 
-FILE_ENV: Final = "OPTIN_PUSH_CREDENTIALS"
 NOBODYS: Final = {"apns": "0" * 64, "fcm": "optin-doctor-nobodys-token"}
 """Tokens that no device has: asking with them shows whether a credential is taken, and reaches nobody."""
 FOREIGN: Final = frozenset(
@@ -38,7 +38,7 @@ app = typer.Typer(no_args_is_help=True, help="Ask the providers that pushes go b
 
 CredentialsFile = Annotated[
     Path | None,
-    typer.Option(help=f"File of credentials; {FILE_ENV} if left out.", exists=True, dir_okay=False),
+    typer.Option(help=f"File of credentials; {CREDENTIALS_ENV} if left out.", exists=True, dir_okay=False),
 ]
 WITHHELD: Final = {
     "erased": "the person was erased",
@@ -132,9 +132,9 @@ def doctor(credentials: CredentialsFile = None) -> None:
 
 
 def _named(credentials: Path | None) -> Path:
-    named = credentials or (Path(os.environ[FILE_ENV]) if os.environ.get(FILE_ENV) else None)
+    named = credentials or (Path(os.environ[CREDENTIALS_ENV]) if os.environ.get(CREDENTIALS_ENV) else None)
     if named is None:
-        raise Misconfigured(f"name a file of credentials: --credentials, or {FILE_ENV}")
+        raise Misconfigured(f"name a file of credentials: --credentials, or {CREDENTIALS_ENV}")
     return named
 
 

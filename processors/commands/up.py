@@ -107,6 +107,7 @@ def status(
         since = as_text(state.started_at)
         report.out.print(f"{folder}: running since {since} (process {state.supervisor.pid})", highlight=False)
         report.out.print(f"Kafka {state.kafka_bootstrap}  ClickHouse {state.clickhouse_url}", highlight=False)
+        report.out.print(_pushes(state), highlight=False, soft_wrap=True)
         rows = [(p.name, p.state, ready.get(p.name, ""), p.pid, p.restarts, p.log) for p in state.parts]
         report.out.print(report.table("", ("part", "state", "ready", "pid", "restarts", "log"), rows))
     if not state.ready or any(part.state != "running" for part in state.parts):
@@ -152,6 +153,18 @@ def _introduce(stack: Stack) -> None:
     say(f"  Kafka       {stack.kafka_bootstrap}")
     say(f"  ClickHouse  {redacted(stack.clickhouse_url)}")
     say(f"  logs        {stack.data / 'logs'}")
+    if (state := read_state(stack.data)) is not None:
+        say(_pushes(state))
+
+
+def _pushes(state: StackState) -> str:
+    """Where pushes go."""
+    if state.push_credentials:
+        return f"Pushes go to the providers that {state.push_credentials} has credentials for"
+    return (
+        "No push leaves this machine: those to addresses of the provider `console` go to pushes.jsonl,"
+        " all others wait for credentials (OPTIN_PUSH_CREDENTIALS; docs/how-to/connect-providers.md)"
+    )
 
 
 def _in_background(data: Path, workers: int, kafka_port: int, clickhouse_port: int) -> None:
@@ -186,6 +199,7 @@ def _as_json(folder: Path, state: StackState, ready: Mapping[str, str]) -> dict[
         "pid": state.supervisor.pid,
         "kafka_bootstrap": state.kafka_bootstrap,
         "clickhouse_url": state.clickhouse_url,
+        "push_credentials": state.push_credentials or None,
         "parts": [
             {
                 "name": p.name,

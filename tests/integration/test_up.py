@@ -95,6 +95,8 @@ def test_a_stack_comes_up_survives_a_crash_of_all_of_it_and_goes_down(tmp_path: 
         assert names == {"kafka", "clickhouse", "journeys-0", "delivery-0", "metrics-0"}
         assert {part["state"] for part in first["parts"]} == {"running"}
         assert first["kafka_bootstrap"] in up.stdout
+        assert first["push_credentials"] is None
+        assert "No push leaves this machine" in optin(data, "status").stdout
         ready = dict.fromkeys(("journeys-0", "delivery-0", "metrics-0"), "yes")
         assert wait_until(lambda: all_ready(data), SETTLE_S)
         assert readiness(data) == ready

@@ -10,7 +10,8 @@ import pytest
 
 from connectors.errors import Misconfigured
 from connectors.push.port import ACCEPTED, Outcome
-from processors.commands.push import FILE_ENV, NOBODYS, _tried, doctor, verdict
+from processors.commands.push import NOBODYS, _tried, doctor, verdict
+from processors.stack import CREDENTIALS_ENV
 from tests.support.providers.apns_mock import ApnsMock, write_keys
 from tests.support.providers.fcm_fake import FcmFake
 from tests.support.providers.push_service import keys
@@ -76,6 +77,6 @@ def test_an_answer_is_put_into_words(outcome: Outcome | None, state: str, words:
 
 def test_without_a_file_it_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the option or the variable."""
-    monkeypatch.delenv(FILE_ENV, raising=False)
-    with pytest.raises(Misconfigured, match=FILE_ENV):
+    monkeypatch.delenv(CREDENTIALS_ENV, raising=False)
+    with pytest.raises(Misconfigured, match=CREDENTIALS_ENV):
         doctor(None)

@@ -66,6 +66,17 @@ def test_each_push_goes_its_way(tmp_path: Path) -> None:
     assert [one.app for one in console.got] == ["any"]
 
 
+def test_without_a_file_only_the_console_takes_pushes() -> None:
+    """Nobody asked a provider, so nothing may say that one accepted."""
+    console = Console()
+    made = Routes(None, console, wall_ms)
+
+    outcomes = asyncio.run(made.send([to("shop", one) for one in ("apns", "fcm", "web_push", "console")]))
+
+    assert outcomes == [*[Outcome("rejected", "credential", "not_configured")] * 3, ACCEPTED]
+    assert [one.provider for one in console.got] == ["console"]
+
+
 def test_changed_keys_are_taken_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a file that has become wrong changes nothing."""
     monkeypatch.setattr(routes, "RELOAD_S", 0.0)
