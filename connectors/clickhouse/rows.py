@@ -70,6 +70,13 @@ def _token_id(fact: Any) -> str:
     return token_id(fact.provider, fact.token) if isinstance(fact, f.TokenRegistered) else fact.token_id
 
 
+def _held_out(fact: Any) -> bool:
+    """Whether the journey's pushes are held out: a start says so, a decision by its check of that name."""
+    if isinstance(fact, f.PushDecided):
+        return any(check.name == "holdout" and not check.passed for check in fact.checks)
+    return bool(getattr(fact, "holdout", False))
+
+
 ENVELOPE: Final = (
     Column("fact", NAME, lambda fact, _: type(fact).__name__),
     _field("event_id"),
@@ -173,7 +180,7 @@ DECISION_FACTS: Final = (
     _field("policy_version", NAME),
     _field("instance"),
     _field("trigger_event_id"),
-    _field("holdout", "Bool", absent=False),
+    Column("holdout", "Bool", lambda fact, _: _held_out(fact)),
     _field("outcome", NAME),
     _field("decision_id"),
     _field("revision", "UInt32", 0),

@@ -17,6 +17,7 @@ from processors.definitions.loader import load, shipped
 from processors.stack import Servers
 from processors.topic_names import ACTIVITY, DECISIONS, DELIVERIES
 from tests.support import generated_log
+from tests.support.column_audit import constant_columns
 from tests.support.plain_reader import read
 from tests.support.replays import demo, replay
 from tests.support.stack import PARTITIONS
@@ -29,7 +30,7 @@ LOGS = {
     "generated": None,
 }
 SMALL_USERS = 40
-DEMO_SUBJECTS = 2_000 if LONG else 150
+DEMO_SUBJECTS = 2_000 if LONG else 500
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -57,6 +58,8 @@ def test_the_demo_week_through_kafka_is_what_the_core_says(tmp_path: Path, fresh
     opened = {(one.subject, one.push_id) for one in activity if isinstance(one, f.PushOpened)}
     assert opened
     assert opened <= accepted
+    # And what is measured of it says something in each column.
+    assert not constant_columns(fresh_stack.clickhouse_url)
 
 
 def assert_like_the_core(definitions: Definitions, servers: Servers) -> None:

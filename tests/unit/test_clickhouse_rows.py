@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from connectors.clickhouse.rows import NAMES, NOT_MEASURED, Place, columns_of, table_of
@@ -24,6 +25,17 @@ def test_every_field_has_a_column(kind: type[f.Fact]) -> None:
     fields = {ELSEWHERE.get(name, name) for name in kind.__struct_fields__} - NOT_MEASURED
 
     assert fields - set(NAMES[table_of(kind)]) == set()
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_decision_says_whether_it_was_held_out(held_out: bool) -> None:
+    """A decision has no field of that name: its check of the holdout says it."""
+    checks = (f.CheckResult(name="token", passed=True), f.CheckResult(name="holdout", passed=not held_out))
+    decided = msgspec.structs.replace(example_of(f.PushDecided), checks=checks)
+
+    columns = columns_of("decision_facts", [(decided, Place(0, 0, 0))])
+
+    assert columns[NAMES["decision_facts"].index("holdout")] == [held_out]
 
 
 @pytest.mark.parametrize("kind", MEASURED)
