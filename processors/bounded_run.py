@@ -25,7 +25,7 @@ from connectors.kafka.topics import partition_count
 from ledger import facts as f
 from processors.lane import position as positions
 from processors.lane.position import POSITION_KEY, Position
-from processors.stack import Stack
+from processors.stack import ENDS_FILE, Stack
 from processors.topic_names import (
     ACTIVITY,
     CONSENT_CHANGELOG,
@@ -53,7 +53,7 @@ class BoundedRun:
         self._stack = stack
         self._bootstrap = stack.kafka_bootstrap
         self._progress = progress
-        self._ends_file = stack.data / "ends.json"
+        self._ends_file = stack.data / ENDS_FILE
         self.published = 0
 
     def publish(self, facts: Iterable[f.Fact], what: str) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import typer
 from rich.text import Text
 
-from connectors.errors import OptinError
+from connectors.errors import Misconfigured, OptinError
 from processors import report
 from processors.commands import audience, campaign, dead_letters, definitions, push, replay, topics
 from processors.commands.backtest import backtest
@@ -66,12 +67,22 @@ def optin() -> None:
 def main() -> None:
     """Run the command line; a known error becomes one line that says what to do, and exit code 1."""
     try:
+        _refuse_undecodable(sys.argv[1:])
         app()
     except OptinError as error:
         _fail(type(error).__name__, str(error))
     except OSError as error:
         # A folder that may not be written, a full disk: the system's words, without our stack.
         _fail("The system refused", str(error))
+
+
+def _refuse_undecodable(words: Sequence[str]) -> None:
+    """Raise `Misconfigured` for an argument that is not UTF-8: Python keeps its bytes as lone surrogates."""
+    for number, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise Misconfigured(f"argument {number} is not UTF-8 text: {word!r}") from None
 
 
 def _fail(kind: str, words: str) -> NoReturn:

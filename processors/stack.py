@@ -40,6 +40,10 @@ ENDPOINT_ENV: Final = "OPTIN_METRICS_PORT"
 CREDENTIALS_ENV: Final = "OPTIN_PUSH_CREDENTIALS"
 STATE_FILE: Final = "stack.json"
 LOCK_FILE: Final = "lock"
+ENDS_FILE: Final = "ends.json"
+"""Where the inputs of a run by the event clock end."""
+DEMO_FILE: Final = "demo-data"
+"""A file that says: this folder was made by `optin demo`, which may make it anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,16 @@ def refuse_running(data: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise _already_running(data) from None
+
+
+def refuse_bounded_run(data: Path) -> None:
+    """Raise `Misconfigured` if a run by the event clock made the folder: `up` can't go on with it."""
+    if (data / ENDS_FILE).exists() or (data / DEMO_FILE).exists():
+        raise Misconfigured(
+            f"{data} holds the data of `optin demo` or `optin replay`, which go by the clock of their facts;"
+            " `optin up` goes by the wall clock and can't go on from there. Choose another folder with"
+            f" --data; `optin explain`, `optin sql` and `optin verify` still read this one (--data {data})."
+        )
 
 
 def _already_running(data: Path) -> Misconfigured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated, Final
@@ -20,11 +21,10 @@ from processors.definitions.loader import shipped
 from processors.history import history_of
 from processors.people import as_lived
 from processors.prepare import migrate_tables, publish
-from processors.stack import LOCK_FILE, Stack, refuse_running
+from processors.stack import DEMO_FILE, LOCK_FILE, Stack, refuse_running
 from processors.topic_names import ACTIVITY, DEAD_LETTERS, DECISIONS, DELIVERIES
 
-MARKER: Final = "demo-data"
-"""A file that says: this folder was made by `optin demo`, which may make it anew."""
+DEMO: Final = FOLDER / "demo"
 
 TABLES: Final = (
     (
@@ -63,8 +63,7 @@ TABLES: Final = (
 
 
 def demo(
-    data: Annotated[Path, typer.Option(help="Folder for the demo's data; made anew on each run.")] = FOLDER
-    / "demo",
+    data: Annotated[Path, typer.Option(help="Folder for the demo's data; made anew on each run.")] = DEMO,
     subjects: Annotated[int, typer.Option(min=1, max=SUBJECTS_MAX, help="How many people.")] = SUBJECTS,
 ) -> None:
     """Run a simulated shop week on real parts and show what came of it.
@@ -97,8 +96,9 @@ def demo(
     report.out.print("[bold]One person's story[/bold] (optin explain demo-anna)\n")
     show(ANNA, story, report.out)
     report.out.print(f"\nThe data stays in {data}. Ask on:", highlight=False)
+    where = "" if data == DEMO else f" --data {shlex.quote(str(data))}"
     for command in (f"optin explain {ANNA}", 'optin sql "SELECT * FROM push_outcomes"', "optin verify"):
-        report.out.print(f"  {command}", highlight=False)
+        report.out.print(f"  {command}{where}", highlight=False)
 
 
 def _run(stack: Stack, subjects: int, progress: report.Progress) -> None:
@@ -120,7 +120,7 @@ def _run(stack: Stack, subjects: int, progress: report.Progress) -> None:
 
 def _make_anew(data: Path) -> None:
     if data.exists() and any(data.iterdir()):
-        if not (data / MARKER).exists():
+        if not (data / DEMO_FILE).exists():
             raise Misconfigured(
                 f"{data} was not made by `optin demo`, so it is left alone: choose another --data"
             )
@@ -128,4 +128,4 @@ def _make_anew(data: Path) -> None:
         for part in (part for part in data.iterdir() if part.name != LOCK_FILE):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
     data.mkdir(parents=True, exist_ok=True)
-    (data / MARKER).write_text("Made by `optin demo`, which makes it anew on each run.\n")
+    (data / DEMO_FILE).write_text("Made by `optin demo`, which makes it anew on each run.\n")

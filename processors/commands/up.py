@@ -23,7 +23,7 @@ from processors.attach import FOLDER, data_folder
 from processors.commands.options import DataFolder
 from processors.prepare import migrate_tables, publish
 from processors.settings import read_settings
-from processors.stack import LOCK_FILE, Stack, StackState, read_state, redacted
+from processors.stack import LOCK_FILE, Stack, StackState, read_state, redacted, refuse_bounded_run
 from processors.supervisor import PartFailed
 from processors.telemetry.readiness import ask_all
 from processors.wiring import ROLES
@@ -59,6 +59,7 @@ def up(
     OPTIN_CLICKHOUSE_URL name are used instead of embedded ones.
     """
     data = data or Path(os.environ.get("OPTIN_DATA") or LIVE)
+    refuse_bounded_run(data)
     if detach:
         _in_background(data, workers, kafka_port, clickhouse_port)
         return

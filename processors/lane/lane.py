@@ -104,6 +104,11 @@ class Lane:
         if leads:
             self._leads.add(topic)
 
+    @property
+    def by_events(self) -> bool:
+        """Whether time is that of the facts; else it is wall time."""
+        return self._ends is not None
+
     def positions(self) -> dict[TP, int]:
         """Where each owned input partition goes on, as far as the table knows."""
         return {

@@ -105,6 +105,7 @@ async def assign(lane: Lane, partitions: set[int], overtaken: Any) -> None:
     count = await read_back(lane.bootstrap, table.changelog, fresh, table.restore, overtaken)
     if overtaken():
         return
+    _refuse_bounded_run(lane, fresh)
     for partition in fresh:
         table.rebuild_timers(partition)
     table.recovered |= fresh
@@ -118,6 +119,23 @@ async def assign(lane: Lane, partitions: set[int], overtaken: Any) -> None:
         claimed - started,
         read - claimed,
     )
+
+
+def _refuse_bounded_run(lane: Lane, partitions: set[int]) -> None:
+    """Raise `UnreadableState` for a lane by the wall clock over a concluded run by the event clock.
+
+    Such a run took no commands, and its one lane of delivery folded what two lanes fold otherwise: going on
+    from there would skip some inputs and fold others twice.
+    """
+    if lane.by_events:
+        return
+    for partition in sorted(partitions):
+        if lane.table.partitions[partition].position.done:
+            raise UnreadableState(
+                f"{lane.table.changelog}/{partition} was written by a run by the event clock (optin demo or"
+                " replay), which can't be gone on with by the wall clock: use other servers, or another data"
+                " folder"
+            )
 
 
 class LaneTableManager(TableManager):

@@ -66,6 +66,7 @@ def test_a_command_teaches(words: tuple[str, ...], command: Command) -> None:
         (["worker", "journeys", "--log-level", "loud"], "--log-level is one of"),
         (["sql", "SELECT 1", "--format", "yaml"], "--format is one of table, json, csv"),
         (["explain", "ann", "--data", "/nonexistent"], "holds no stack"),
+        (["explain", "ann\udcff"], r"argument 2 is not UTF-8 text: 'ann\udcff'"),
         (["up", "--data", "/proc/nowhere"], "The system refused"),
     ],
 )
@@ -81,6 +82,20 @@ def test_a_wrong_call_is_answered_in_one_line(
     assert said in printed.err
     assert "Traceback" not in printed.err
     assert printed.out == ""
+
+
+@pytest.mark.parametrize("file", ["demo-data", "ends.json"])
+def test_a_finished_demo_or_replay_is_not_gone_on_with(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It went by the clock of its facts; `up` says what to do instead and touches nothing."""
+    (tmp_path / file).write_text("")
+
+    assert run(monkeypatch, "up", "--data", str(tmp_path)) == 1
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "Choose another folder with --data" in printed
+    assert "`optin explain`, `optin sql` and `optin verify` still read this one" in printed
+    assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
 def test_every_data_set_is_replayed_with_the_same_options() -> None:

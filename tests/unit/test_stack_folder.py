@@ -10,8 +10,7 @@ import pytest
 
 from connectors.errors import Misconfigured
 from processors import cli, report
-from processors.commands.demo import MARKER
-from processors.stack import LOCK_FILE, redacted, refuse_running
+from processors.stack import DEMO_FILE, LOCK_FILE, redacted, refuse_running
 
 
 def test_a_folder_whose_lock_is_held_is_refused(tmp_path: Path) -> None:
@@ -29,7 +28,7 @@ def test_a_second_demo_leaves_a_running_ones_data_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It would be made anew otherwise."""
-    (tmp_path / MARKER).write_text("")
+    (tmp_path / DEMO_FILE).write_text("")
     (tmp_path / "kafka").mkdir()
     monkeypatch.setattr(sys, "argv", ["optin", "demo", "--data", str(tmp_path)])
     with (tmp_path / LOCK_FILE).open("w") as lock:
