@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, assert_never
 import msgspec
 
 from ledger import facts as f
+from ledger.void_addresses import is_void
 
 SKEW_MS: Final = 300_000
 """How far clocks of devices and servers may honestly disagree."""
@@ -180,7 +181,10 @@ def evolve(consent: Consent, fact: f.SubjectFact, at: int) -> Consent:
             return _seen(consent, fact, at)
         case f.TokenRegistered():
             name = token_id(fact.provider, fact.token)
-            return _token(consent, fact, fact.installation, Token(name, registered_at=at))
+            # An address that never was one is dead from the start: the person is reached elsewhere.
+            dead_at = at if is_void(fact.provider, fact.token) else -1
+            token = Token(name, registered_at=at, invalidated_at=dead_at)
+            return _token(consent, fact, fact.installation, token)
         case f.TokenInvalidated():
             dead = Token(fact.token_id, invalidated_at=at)
             return _token(consent, fact, fact.installation, dead)

@@ -582,17 +582,20 @@ class PushAccepted(DeliveryFact, frozen=True, kw_only=True):
 
 
 class PushRejected(DeliveryFact, frozen=True, kw_only=True):
-    """The provider refused the push. `error_class`: token_dead, credential, payload or transient."""
+    """The push was refused. `error_class`: token_dead, unlisted_service, credential, payload or transient."""
 
     provider: str
     error_class: str
     error: str
+    next_installation: str | None = None
+    """The installation that the same decision goes to instead."""
 
 
 class PushWithheldLate(DeliveryFact, frozen=True, kw_only=True):
     """The last look at consent, right before the send, said no."""
 
     reason: str
+    next_installation: str | None = None
 
 
 class PushOutcomeUnknown(DeliveryFact, frozen=True, kw_only=True):

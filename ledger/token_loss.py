@@ -15,7 +15,7 @@ BROWSER: Final = "browser"
 STALE: Final = "stale"
 """The provider let an address expire that it had not heard of for long; of the app nothing is known."""
 WRONG: Final = "wrong"
-"""The provider never gave this address out for this app."""
+"""The provider never gave this address out for this app, or not for the key that we send with."""
 UNKNOWN: Final = "unknown"
 """Whoever says that it is dead does not say why."""
 
@@ -33,12 +33,29 @@ _SAID: Final[dict[str, dict[str, str]]] = {
         "status 410": UNINSTALL,
         "ExpiredToken": STALE,
         "BadDeviceToken": WRONG,
+        "BadPath": WRONG,
+        "MissingDeviceToken": WRONG,
         "DeviceTokenNotForTopic": WRONG,
     },
-    "fcm": {"UNREGISTERED": UNINSTALL, "SENDER_ID_MISMATCH": WRONG, "INVALID_ARGUMENT": WRONG},
-    "web_push": {"status 404": BROWSER, "status 410": BROWSER},
+    "fcm": {
+        "UNREGISTERED": UNINSTALL,
+        "SENDER_ID_MISMATCH": WRONG,
+        "INVALID_ARGUMENT": WRONG,
+        "NOT_FOUND": WRONG,
+        "NoToken": WRONG,
+    },
+    "web_push": {
+        "status 404": BROWSER,
+        "status 410": BROWSER,
+        "BadJwtToken": WRONG,
+        "BadSubscription": WRONG,
+        "KeyMismatch": WRONG,
+        "VapidPkHashMismatch": WRONG,
+        "status 401": WRONG,
+        "status 403": WRONG,
+    },
 }
-"""Provider -> its word for a dead address, as the outcome has it -> what it means."""
+"""Provider -> its word for a dead address, or ours -> what it means. Words after a colon explain it."""
 
 
 class Interval(NamedTuple):
@@ -69,7 +86,7 @@ def interval(*, registered: int | None, accepted: int | None, gone: int | None, 
 
 def cause(provider: str, said: str, found: Interval) -> str:
     """Which of `CAUSES` it was, by the provider's word `said`; `unknown` for a word that is not known."""
-    known = _SAID.get(provider, {}).get(said, UNKNOWN)
+    known = _SAID.get(provider, {}).get(said.partition(":")[0], UNKNOWN)
     if provider == "fcm" and known == UNINSTALL and found.last_seen_ok is not None:
         return STALE if found.first_seen_gone - found.last_seen_ok >= STALE_MS else UNINSTALL
     return known

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from ledger import facts as f
-from ledger.consent import EMPTY, installation_of
+from ledger.consent import EMPTY, installation_key, installation_of
 from ledger.consent_fold import LedgerFact, follow
 from ledger.gate import CHECKS_ADDED, decide
 from ledger.policy import Policy
 from ledger.snapshot import ConsentView, consent_view, decode_snapshot
 from ledger.time_zones import ZoneTable
+from ledger.void_addresses import is_void
 
 
 def objections(
@@ -46,11 +47,16 @@ def objections(
     ):
         found.append("the chosen installations, the end of the hold or the time limit differ")
     limits = {"permissions": decision.permissions_next, "tokens": decision.tokens_next}
-    consent = EMPTY
+    consent, void = EMPTY, set()
     for entry in sorted(ledger, key=lambda entry: entry[1:3]):
         if entry[2] < limits[entry[1]]:
             consent = follow(consent, entry)
+            fact = entry[0]
+            if isinstance(fact, f.TokenRegistered) and is_void(fact.provider, fact.token):
+                void.add(installation_key(fact.app, fact.installation))
     recorded, derived = snapshot.consent, consent_view(consent, decision.app, decision.topic)
+    if void:
+        derived = _as_before_void(derived, recorded, void)
     if all(one.since < 0 for one in recorded.installations):
         derived = _as_before_since(derived)
     if not recorded.suppressed_since:
@@ -75,6 +81,18 @@ def _as_before_since(view: ConsentView) -> ConsentView:
     """The view as it was recorded before it told since when a permission counts."""
     replace = msgspec.structs.replace
     return replace(view, installations=tuple(replace(one, since=-1) for one in view.installations))
+
+
+def _as_before_void(derived: ConsentView, recorded: ConsentView, void: set[str]) -> ConsentView:
+    """The view as it was recorded while an address that never was one counted as live."""
+    live = {one.key for one in recorded.installations if one.token_live} & void
+    replace = msgspec.structs.replace
+    return replace(
+        derived,
+        installations=tuple(
+            replace(one, token_live=one.token_live or one.key in live) for one in derived.installations
+        ),
+    )
 
 
 def _without_tokens(view: ConsentView) -> ConsentView:

@@ -219,6 +219,7 @@ DELIVERY_FACTS: Final = (
     _field("error_class", NAME),
     _field("error"),
     _field("reason", NAME),
+    _field("next_installation"),
 )
 
 DEAD_LETTER_FACTS: Final = (

@@ -33,12 +33,30 @@ class Lost(NoAnswer):
 
 
 class Unsendable(NoAnswer):
-    """The provider would refuse this push for what it is; the words name no person."""
+    """The provider would refuse this push for what it says; the words name no person."""
 
     @property
     def outcome(self) -> Outcome:
-        """The push's own fault."""
-        return Outcome("rejected", "payload", str(self))
+        """The message's fault."""
+        return Outcome("rejected", "payload", str(self), by_provider=False)
+
+
+class Undeliverable(NoAnswer):
+    """No push can ever reach this address, whatever it says; the words do not quote it."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The address's fault."""
+        return Outcome("rejected", "token_dead", str(self), by_provider=False)
+
+
+class UnlistedService(NoAnswer):
+    """The address is one of a push service that is not called; the words do not quote it."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The address's fault or the configuration's: nobody can tell."""
+        return Outcome("rejected", "unlisted_service", str(self), by_provider=False)
 
 
 def utf8(text: str) -> bytes:

@@ -10,6 +10,7 @@ import math
 from typing import Final
 
 from connectors.push.port import Outcome
+from connectors.push.refusals import Refusals
 
 IN_FLIGHT_FIRST: Final = 32
 IN_FLIGHT_MIN: Final = 4
@@ -25,8 +26,6 @@ IDLE_S: Final = 60.0
 BURST_S: Final = 0.25
 FAILURES_MAX: Final = 20
 """So many failures in a row, and the provider is left alone."""
-REFUSALS_MAX: Final = 3
-"""So many refusals of our credential in a row: each further one may get us blocked."""
 PAUSE_S: Final = 1.0
 PAUSE_S_MAX: Final = 60.0
 REFUSED_PAUSE_S: Final = 60.0
@@ -46,7 +45,9 @@ class Pace:
         self._ramp_since_s = -math.inf
         self._shrunk_s = -math.inf
         self._failures = 0
-        self._refusals = 0
+        self._refusals = Refusals()
+        self._by_refusals = False
+        """The pause is for a refused credential, not for a provider that fails."""
         self._trial = False
         """After a pause one push finds out whether the provider works again."""
         self._trying = False
@@ -72,26 +73,48 @@ class Pace:
         self.in_flight += count
         self._trying = self._trial
 
-    def ended(self, outcome: Outcome, now_s: float) -> None:
-        """One has its outcome."""
+    def ended(self, outcome: Outcome, now_s: float, address: str = "") -> Outcome:
+        """One has its outcome; returns it with the class that all which is known of the credential gives it.
+
+        `address`: where it went; without one it is taken for an address of its own.
+        """
         self.in_flight -= 1
-        if outcome.retry_after_s:
-            self._pause(outcome.retry_after_s, now_s)
         is_late_news = self._trial and not self._trying
+        if not outcome.by_provider:
+            self._trying = False
+            return outcome
+        if outcome.retry_after_s and not outcome.of_address:
+            self._pause(outcome.retry_after_s, now_s)
         if outcome.kind == "rejected" and outcome.error_class == "credential":
-            self._refusals += 1
-            if self._refusals >= REFUSALS_MAX and not is_late_news:
-                self._pause(REFUSED_PAUSE_S, now_s)
-            return
-        if outcome.kind == "unknown" or outcome.error_class == "transient":
+            return self._refused(outcome, address, now_s, is_late_news=is_late_news)
+        if outcome.kind == "unknown" or (outcome.error_class == "transient" and not outcome.of_address):
             if not is_late_news:
                 self._failed(now_s)
-            return
-        # Accepted, or refused for what the push or its token is: the provider works.
-        self._failures = self._refusals = 0
-        self._trial = self._trying = False
+            return outcome
+        # Accepted, or refused for what the message or its address is: the provider works.
+        self._refusals.answered(address, accepted=outcome.kind == "accepted")
+        self._works()
         self.pause_s = PAUSE_S
         self.limit = min(IN_FLIGHT_MAX, self.limit + 1 / self.limit)
+        return outcome
+
+    def _refused(self, outcome: Outcome, address: str, now_s: float, *, is_late_news: bool) -> Outcome:
+        """A refusal of our credential: for all addresses or for this one, the others' answers tell."""
+        if self._refusals.refused(outcome, address) or (self._trial and self._by_refusals):
+            if not is_late_news:
+                self._pause(REFUSED_PAUSE_S, now_s)
+                self._by_refusals = True
+            return outcome
+        if self._trying:
+            self._works()
+        return self._refusals.of_one(outcome, address)
+
+    def _works(self) -> None:
+        """The provider answers: the end of a pause's trial."""
+        if self._by_refusals:
+            self._refusals.forget()
+        self._failures = 0
+        self._trial = self._trying = self._by_refusals = False
 
     def _failed(self, now_s: float) -> None:
         self._failures += 1

@@ -79,10 +79,13 @@ class PacedSender:
             found = [Outcome("unknown", error=name)] * len(places)
         finally:
             now_s = time.monotonic()
-            for place, outcome in zip(places, found, strict=True):
+            settled = [
+                self.pace.ended(outcome, now_s, pushes[place].token)
+                for place, outcome in zip(places, found, strict=True)
+            ]
+            for place, outcome in zip(places, settled, strict=True):
                 outcomes[place] = outcome
-                self.pace.ended(outcome, now_s)
-            self._told(found, now_s - began_s)
+            self._told(settled, now_s - began_s)
 
 
 async def _a_moment(running: set[asyncio.Task[None]]) -> None:

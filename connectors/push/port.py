@@ -7,13 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Protocol
 
-ErrorClass = Literal["token_dead", "credential", "payload", "transient", ""]
+ErrorClass = Literal["token_dead", "unlisted_service", "credential", "payload", "transient", ""]
 """Whose fault it was, and so what follows:
 
-- `token_dead`: the address no longer works. Only this class may touch a token.
+- `token_dead`: the address's: it no longer works, or never did. Only this class may touch a token.
+- `unlisted_service`: the address is one of a push service that we do not call: a wrong address, or a service
+  that the configuration lacks. The token stays.
 - `credential`: ours, or our configuration's: no push of this app will pass. Stop, and tell people.
-- `payload`: this push is wrong; the next one may be right. It will never pass.
-- `transient`: nobody's; the same push may pass later.
+- `payload`: the message's; the next one may be right. It will never pass.
+- `transient`: the provider's, or the network's; the same push may pass later.
 """
 
 ApnsLevel = Literal["passive", "active", "time-sensitive", "critical"]
@@ -80,6 +82,9 @@ class Outcome:
     `rejected` only when the provider surely did not take it; when nobody can know, `unknown`.
     `error`: the provider's word for it, or ours; no personal data. `gone_since_ms`, of a dead token: when the
     provider last found it dead. `retry_after_s`: how long the provider wants to be left alone.
+
+    `by_provider`: False where the sender itself refused, which says nothing of the provider. `of_address`: a
+    refusal that is, or may be, about this address alone; see `faults`.
     """
 
     kind: Literal["accepted", "rejected", "unknown"]
@@ -87,6 +92,8 @@ class Outcome:
     error: str = ""
     gone_since_ms: int | None = None
     retry_after_s: float | None = None
+    by_provider: bool = True
+    of_address: bool = False
 
     def __str__(self) -> str:
         """In words: what became of it, by whose fault, and the reason."""

@@ -24,6 +24,7 @@ from connectors.push.credentials import (
     Fcm,
     State,
     WebPush,
+    place_of,
     read_account,
     read_credentials,
     read_secret,
@@ -150,42 +151,46 @@ class Routes:
 
     def _senders_of(self, name: str, app: App, file: Path, timeout_s: float) -> dict[Way, _Closable]:
         found: dict[Way, _Closable] = {}
+        place = place_of("apps", name)
         if app.apns is not None:
-            found[name, "apns"] = self._apns(app.apns, file, timeout_s)
+            found[name, "apns"] = self._apns(app.apns, file, f"{place}.apns", timeout_s)
         if app.fcm is not None:
-            found[name, "fcm"] = self._fcm(app.fcm, file, timeout_s)
+            found[name, "fcm"] = self._fcm(app.fcm, file, f"{place}.fcm", timeout_s)
         if app.web_push is not None:
-            found[name, "web_push"] = self._web_push(app.web_push, file, timeout_s)
+            found[name, "web_push"] = self._web_push(app.web_push, file, f"{place}.web_push", timeout_s)
         return found
 
     # Vendors' libraries are loaded for those who use them: a console needs none.
 
-    def _apns(self, part: Apns, file: Path, timeout_s: float) -> _Closable:
+    def _apns(self, part: Apns, file: Path, place: str, timeout_s: float) -> _Closable:
         from connectors.push.apns.sender import PRODUCTION, SANDBOX, ApnsCredential, ApnsSender
 
-        key = read_secret(file, part.key_file).get_secret_value()
+        key = read_secret(file, part.key_file, f"{place}.key_file").get_secret_value()
         server = SANDBOX if part.sandbox else PRODUCTION
         if part.server is not None:
             host, _, port = part.server.rpartition(":")
             server = host, int(port)
         trust = None
         if part.trust is not None:
-            trust = ssl.create_default_context(cafile=str(file.parent / part.trust))
+            try:
+                trust = ssl.create_default_context(cafile=str(file.parent / part.trust))
+            except (OSError, ValueError):
+                raise Misconfigured(f"{file}: {place}.trust names no readable certificates in PEM") from None
         credential = ApnsCredential(key, part.key_id, part.team_id, part.topic)
         return ApnsSender(credential, server=server, trust=trust, timeout_s=timeout_s)
 
-    def _fcm(self, part: Fcm, file: Path, timeout_s: float) -> _Closable:
+    def _fcm(self, part: Fcm, file: Path, place: str, timeout_s: float) -> _Closable:
         from connectors.push.fcm.sender import SERVER, FcmSender
 
-        account = read_account(file, part.account_file)
+        account = read_account(file, part.account_file, f"{place}.account_file")
         return FcmSender(account, self._wall_ms, server=part.server or SERVER, timeout_s=timeout_s)
 
-    def _web_push(self, part: WebPush, file: Path, timeout_s: float) -> _Closable:
+    def _web_push(self, part: WebPush, file: Path, place: str, timeout_s: float) -> _Closable:
         from connectors.push.webpush.sender import WebPushSender
         from connectors.push.webpush.subscription import SERVICES
         from connectors.push.webpush.vapid import Signer
 
-        key = read_secret(file, part.key_file).get_secret_value()
+        key = read_secret(file, part.key_file, f"{place}.key_file").get_secret_value()
         signer = Signer(key, part.contact, self._wall_ms)
         services = (*SERVICES, *part.services)
         return WebPushSender(signer, self._wall_ms, services=services, timeout_s=timeout_s)

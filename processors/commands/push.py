@@ -50,6 +50,7 @@ WITHHELD: Final = {
 MEANS: Final = {
     "accepted": "the provider will try to show it",
     "token_dead": "the address no longer works: the app must register a new one",
+    "unlisted_service": "its push service is not called: name it under `services` of web_push, if it is one",
     "credential": "no push of this app will pass; docs/how-to/connect-providers.md says what to do",
     "payload": "the provider refuses this push for what it is",
     "transient": "nobody's fault: try again later",

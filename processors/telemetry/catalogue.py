@@ -245,7 +245,15 @@ PUSH_RETRIES: Final = Counter(
     roles=("delivery",),
     labels={"reason": ("transient", "credential", "unknown")},
 )
-ANSWERS: Final = ("accepted", "token_dead", "credential", "payload", "transient", "unknown")
+ANSWERS: Final = (
+    "accepted",
+    "token_dead",
+    "unlisted_service",
+    "credential",
+    "payload",
+    "transient",
+    "unknown",
+)
 """What a provider says of a push: taken, or whose fault it was; see `connectors.push.port`."""
 PROVIDER_ANSWERS: Final = Counter(
     name="optin_provider_answers_total",

@@ -64,7 +64,7 @@ class Providers:
                 f"  {app}:\n"
                 f"    fcm: {{account_file: account.json, server: '{self._fcm.server}'}}\n"
                 "    web_push:\n"
-                "      key_file: vapid.pem\n      contact: mailto:push@shop.example\n"
+                "      key_file: vapid.pem\n      contact: mailto:push@shop.de\n"
                 f"      services: ['{self._origin}']\n",
             )
         )

@@ -141,7 +141,7 @@ async def posted(origin: str, body: Any, kind: str = "application/json") -> int:
 
 async def sent(private: str, origin: str, pushes: list[Push]) -> list[Outcome]:
     """Their outcomes, with this origin as the only push service."""
-    sender = WebPushSender(Signer(private, "mailto:push@shop.example", wall_ms), wall_ms, services=(origin,))
+    sender = WebPushSender(Signer(private, "mailto:push@shop.de", wall_ms), wall_ms, services=(origin,))
     try:
         return await sender.send(pushes)
     finally:

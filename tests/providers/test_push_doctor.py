@@ -49,7 +49,7 @@ def test_a_project_is_asked_and_a_key_of_web_push_is_read(tmp_path: Path) -> Non
             (tmp_path / "account.json").write_text(json.dumps(fake.account()))
             file = tmp_path / "credentials.yaml"
             file.write_text(
-                "apps: {web: {web_push: {key_file: vapid.pem, contact: 'mailto:a@shop.example'},"
+                "apps: {web: {web_push: {key_file: vapid.pem, contact: 'mailto:a@shop.de'},"
                 f" fcm: {{account_file: account.json, server: '{fake.server}'}}}}}}\n"
             )
             return {way: state for way, state, _ in await _tried(file)}

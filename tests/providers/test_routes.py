@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from connectors.errors import Misconfigured
 from connectors.push import routes
+from connectors.push.credentials import read_credentials
 from connectors.push.port import ACCEPTED, LEASE_OVER, Outcome, Push
 from connectors.push.routes import Routes
 from processors.wall_clock import wall_ms
@@ -108,17 +110,35 @@ def test_changed_keys_are_taken_without_a_restart(tmp_path: Path, monkeypatch: p
     [
         ("apps: {}", "apps: Dictionary should have at least 1 item"),
         ("apps: {shop: {apns: {key_file: k.p8}}}", r"apps.shop.apns.key_id: Field required"),
-        ("apps: {shop: {gcm: {}}}", r"apps.shop.gcm: Extra inputs are not permitted"),
-        ("apps: [", "is no YAML"),
-        ("apps: {shop: {fcm: {account_file: gone.json}}}", "gone.json can't be read: No such file"),
+        ("apps: {shop: {gcm: {}}}", "apps.shop has a field that is not known; did you mean fcm"),
+        (
+            "apps: {shop: {apns: {key: k}}}",
+            "apps.shop.apns has a field that is not known; did you mean key_id",
+        ),
+        ("app: {}", "the file has a field that is not known; did you mean apps"),
+        ("apps: [", "credentials.yaml, line 1: it is no YAML"),
+        ("", "the file: Input should be"),
+        ("apps: {shop: {rate: lots}}", "apps.shop.rate: Input should be a valid number"),
+        (
+            "apps: {shop: {fcm: {account_file: gone.json}}}",
+            "apps.shop.fcm.account_file names a file that can't be read: No such file",
+        ),
+        (
+            "apps: {shop: {apns: {key_file: k, key_id: K, team_id: T, topic: t, server: 'localhost:http'}}}",
+            "apps.shop.apns.server: String should match",
+        ),
+        (
+            "apps: {shop: {apns: {key_file: apns_key.p8, key_id: K, team_id: T, topic: t, trust: gone}}}",
+            "apps.shop.apns.trust names no readable certificates",
+        ),
         ("apps: {shop: {fcm: {account_file: apns_key.p8}}}", "is not the JSON key file"),
         (
-            "apps: {shop: {web_push: {key_file: cert.pem, contact: 'mailto:a@shop.example'}}}",
+            "apps: {shop: {web_push: {key_file: cert.pem, contact: 'mailto:a@shop.de'}}}",
             "private key of Web Push can't be read",
         ),
         (
             "apps: {shop: {apns: {key_file: cert.pem, key_id: K, team_id: T, topic: t}}}",
-            r"the APNs key K can't sign",
+            "the APNs key can't sign",
         ),
     ],
 )
@@ -131,6 +151,70 @@ def test_wrong_credentials_are_named_before_anything_is_sent(tmp_path: Path, tex
     with pytest.raises(Misconfigured, match=words) as caught:
         Routes(file, Console(), wall_ms)
     assert "PRIVATE KEY" not in str(caught.value)
+
+
+SECRET = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg"
+"""What a private key looks like, in a place where it does not belong."""
+LEAKS = {
+    "an indent": f"apps:\n  shop:\n    apns: {{key_file: k.p8}}\n   web_push: {SECRET}\n",
+    "a tab": f"apps:\n\tshop: {SECRET}\n",
+    "a quote": f'apps:\n  shop: "{SECRET}\n',
+    "a colon": f"apps:\n  shop: {SECRET}: {SECRET}\n",
+    "an alias": f"apps: *{SECRET}\n",
+    "a tag": f"apps: !{SECRET} x\n",
+    "a control character": f"apps: {SECRET}\x01\n",
+    "a key in place of a group": f"apps: {{shop: {{apns: {SECRET}}}}}",
+    "a key in place of a name": f"apps: {{shop: {{apns: {{{SECRET}: x}}}}}}",
+    "a key in place of an app": f"apps: {{{SECRET}: x}}",
+    "a key in place of its file": f"apps: {{shop: {{fcm: {{account_file: {SECRET}}}}}}}",
+    "a key in place of its file, in lines": f"apps:\n shop:\n  fcm:\n   account_file: |\n    {SECRET}\n"
+    f"    {SECRET * 8}\n",
+    "a name of no file": f'apps: {{shop: {{fcm: {{account_file: "{SECRET}\\0"}}}}}}',
+    "a key in place of a number": f"apps: {{shop: {{rate: {SECRET}}}}}",
+    "a key in place of a server": f"apps: {{shop: {{apns: {{key_file: k, key_id: k, team_id: t, topic: t,"
+    f" server: {SECRET}}}}}}}",
+    "a key in place of the contact": f"apps: {{shop: {{web_push: {{key_file: k.pem, contact: {SECRET}}}}}}}",
+    "no end of groups": "{a: " * 2_000 + SECRET,
+}
+
+
+@pytest.mark.parametrize("kind", LEAKS)
+def test_no_message_shows_a_line_or_a_value_of_the_file(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither at the start, with all that a traceback would print, nor in the log after a change."""
+    write_keys(tmp_path)
+    file = tmp_path / "credentials.yaml"
+    file.write_text(LEAKS[kind])
+
+    with pytest.raises(Misconfigured) as caught:
+        Routes(file, Console(), wall_ms)
+
+    whole = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in whole.replace("\n", "")
+    assert "\n" not in str(caught.value)
+    file.write_text("apps: {shop: {rate: 5}}")
+    made = Routes(file, Console(), wall_ms)
+    file.write_text(LEAKS[kind])
+    asyncio.run(made.send([]))
+    assert "the old ones stay" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("key_id", ["2024-01-01", "2024-13-45", "1234567890", "12E4567890", "0123456789"])
+def test_a_key_id_that_looks_like_something_else_is_a_text(tmp_path: Path, key_id: str) -> None:
+    """Also without quotes: YAML would make a date or a number of it, or fail over it."""
+    file = tmp_path / "credentials.yaml"
+    file.write_text(
+        f"apps: {{shop: {{apns: {{key_file: k, key_id: {key_id}, team_id: {key_id}, topic: t, sandbox: on}},"
+        " fcm: null, rate: 2e3}}"
+    )
+
+    app = read_credentials(file).apps["shop"]
+
+    assert app.apns is not None
+    assert (app.apns.key_id, app.apns.team_id, app.apns.sandbox) == (key_id, key_id, True)
+    assert (app.fcm, app.rate) == (None, 2_000.0)
 
 
 def test_probes_go_no_faster_than_their_own_rate(tmp_path: Path) -> None:

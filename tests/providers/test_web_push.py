@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from connectors.errors import Misconfigured
-from connectors.push.failures import Unsendable
-from connectors.push.http_call import seconds_of
+from connectors.push.failures import NoAnswer
+from connectors.push.faults import Fault
+from connectors.push.http_call import Reply, seconds_of
 from connectors.push.port import Options, Outcome, Push
+from connectors.push.webpush.answers import fault_of, outcome_of
 from connectors.push.webpush.sender import WebPushSender, topic
 from connectors.push.webpush.subscription import SERVICES, Subscription
 from connectors.push.webpush.vapid import Signer
@@ -21,7 +23,7 @@ from tests.support.providers.push_service import Service, keys, subscription
 from tests.support.providers.pushes import push_to, words
 from tests.support.providers.web_push_mock import WebPushMock
 
-CONTACT = "mailto:push@shop.example"
+CONTACT = "mailto:push@shop.de"
 
 
 def push(subscription: str, **fields: Any) -> Push:
@@ -165,33 +167,152 @@ def test_push_services_of_browsers_are_called(endpoint: str) -> None:
     assert Subscription.read(at(endpoint), SERVICES).endpoint == endpoint
 
 
-FOREIGN = "UnknownPushService"
+UNLISTED = "rejected unlisted_service UnlistedService"
 """An address that somebody registered must not lead into our own network."""
-NONE = "BadSubscription"
+DEAD = "rejected token_dead BadSubscription"
+KEY, SECRET = "A" * 87, "A" * 22
+
+
+def with_keys(p256dh: str, auth: str) -> str:
+    """A subscription of a real push service."""
+    said = {"endpoint": "https://fcm.googleapis.com/x", "keys": {"p256dh": p256dh, "auth": auth}}
+    return json.dumps(said)
 
 
 @pytest.mark.parametrize(
-    ("token", "why"),
+    ("token", "outcome"),
     [
-        (at("http://fcm.googleapis.com/fcm/send/abc"), FOREIGN),
-        (at("https://fcm.googleapis.com:8443/abc"), FOREIGN),
-        (at("https://fcm.googleapis.com.example.com/abc"), FOREIGN),
-        (at("https://me@fcm.googleapis.com/abc"), FOREIGN),
-        (at("https://push.apple.com.evil.example/abc"), FOREIGN),
-        (at("https://evilpush.apple.com.example/abc"), FOREIGN),
-        (at("https://169.254.169.254/latest/meta-data"), FOREIGN),
-        (at("https://localhost/abc"), FOREIGN),
-        (at("file:///etc/passwd"), FOREIGN),
-        ("", NONE),
-        ("{}", NONE),
-        ("not json", NONE),
-        ('{"endpoint": "https://fcm.googleapis.com/x", "keys": {"p256dh": "AA", "auth": "AA"}}', NONE),
+        (at("http://fcm.googleapis.com/fcm/send/abc"), UNLISTED),
+        (at("https://fcm.googleapis.com:8443/abc"), UNLISTED),
+        (at("https://fcm.googleapis.com.evil.com/abc"), UNLISTED),
+        (at("https://169.254.169.254/latest/meta-data"), UNLISTED),
+        (at("https://push.shop.com/abc"), UNLISTED),
+        (at("https://me@fcm.googleapis.com/abc"), DEAD),
+        (at("https://push.apple.com.evil.example/abc"), DEAD),
+        (at("https://evilpush.apple.com.example/abc"), DEAD),
+        (at("https://permanently-removed.invalid/fcm/send/abc"), DEAD),
+        (at("https://PERMANENTLY-REMOVED.INVALID./abc"), DEAD),
+        (at("https://push.test/abc"), DEAD),
+        (at("https://localhost/abc"), DEAD),
+        (at("file:///etc/passwd"), DEAD),
+        (at("https://fcm.googleapis.com:port/abc"), DEAD),
+        ("", DEAD),
+        ("null", DEAD),
+        ("{}", DEAD),
+        ("not json", DEAD),
+        ('{"endpoint": "https://fcm.googleapis.com/x"}', DEAD),
+        ('{"endpoint": "https://fcm.googleapis.com/x", "keys": null}', DEAD),
+        (with_keys("AA", "AA"), DEAD),
+        (with_keys(KEY, SECRET + "A"), DEAD),
+        (with_keys("!" + KEY, SECRET), DEAD),
+        (with_keys("ü" + KEY, SECRET), DEAD),
     ],
 )
-def test_what_is_no_subscription_of_a_push_service_is_refused(token: str, why: str) -> None:
-    """As a value, whatever it is: nobody else is called."""
-    with pytest.raises(Unsendable, match=why):
+def test_what_is_no_subscription_of_a_push_service_is_refused(token: str, outcome: str) -> None:
+    """As a value: nobody else is called; that a service is merely not listed kills no address."""
+    with pytest.raises(NoAnswer) as caught:
         Subscription.read(token, SERVICES)
+    assert str(caught.value.outcome).startswith(outcome)
+    assert not caught.value.outcome.by_provider
+
+
+def test_a_key_that_is_no_point_on_the_curve_is_the_address_s_fault() -> None:
+    """Of the right length, and good for nothing: the provider is not asked."""
+    key = base64.urlsafe_b64encode(b"\x04" + b"\x07" * 64).rstrip(b"=").decode()
+    service = Service(201)
+
+    async def outcomes() -> list[Outcome]:
+        async with service.running() as origin:
+            token = with_keys(key, SECRET).replace("https://fcm.googleapis.com", origin)
+            return await sent(keys()[0], origin, [push(token)])
+
+    (found,) = asyncio.run(outcomes())
+
+    assert str(found).startswith(DEAD)
+    assert service.asked == []
+
+
+APPLE = b'{"reason":"VapidPkHashMismatch"}'
+GOOGLE = (
+    b"the VAPID credentials in the authorization header do not correspond to the credentials used to"
+    b" create the subscriptions."
+)
+MOZILLA = b'{"code":401,"errno":109,"message":"VAPID public key mismatch"}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fault"),
+    [
+        (400, APPLE, Fault.FOREIGN),
+        (403, GOOGLE, Fault.FOREIGN),
+        (401, MOZILLA, Fault.FOREIGN),
+        (400, b'{"reason":"BadJwtToken"}', Fault.SUSPECT),
+        (403, b'{"reason":"BadJwtToken"}', Fault.SUSPECT),
+        (400, b'{"reason":"BadWebPushTopic"}', Fault.MESSAGE),
+        (401, b"", Fault.SUSPECT),
+        (403, b"\xff\xfe", Fault.SUSPECT),
+        (404, APPLE, Fault.ADDRESS),
+        (410, b"", Fault.ADDRESS),
+        (413, APPLE, Fault.MESSAGE),
+        (429, b"", Fault.PROVIDER),
+        (502, GOOGLE, Fault.PROVIDER),
+    ],
+)
+def test_what_a_push_service_says_of_a_key_counts_where_it_refuses_one(
+    status: int, body: bytes, fault: Fault
+) -> None:
+    """By its status, and by words that say whose key it is about; elsewhere words mean nothing."""
+    assert fault_of(status, body)[1] is fault
+
+
+@pytest.mark.parametrize(("status", "body"), [(400, APPLE), (403, GOOGLE), (401, MOZILLA)])
+def test_a_subscription_of_another_key_is_dead_once_ours_has_worked(status: int, body: bytes) -> None:
+    """Before that all may be right, and our key wrong."""
+    reply = Reply(status, body, None)
+    assert outcome_of(reply, proven=False).error_class == "credential"
+    assert outcome_of(reply, proven=True).error_class == "token_dead"
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "push@shop.de",
+        "http://shop.de",
+        "mailto:",
+        "mailto:push",
+        "mailto:push@localhost",
+        "mailto:push@printer.local",
+        "mailto:push@shop.invalid",
+        "mailto:push@shop.example",
+        "mailto:push@shop.test",
+        "mailto:push@example.com",
+        "mailto:push@mail.Example.ORG",
+        "mailto:push@shop.internal",
+        "mailto:push@shop",
+        "mailto:push@10.0.0.1",
+        "mailto:<push@shop.de>",
+        "mailto: push@shop.de",
+        "https://",
+        "https://localhost/contact",
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://shop.example",
+        "https://me:secret-words@shop.de/",
+    ],
+)
+def test_a_contact_that_push_services_reject_is_refused_at_the_start(contact: str) -> None:
+    """Apple refuses each push with such a one, for its signature; so the file is told of, not each push."""
+    with pytest.raises(Misconfigured, match="contact of Web Push") as caught:
+        Signer(keys()[0], contact, wall_ms)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "contact", ["mailto:push@shop.de", "https://www.shop.de/contact", "mailto:a+b@x.co.uk"]
+)
+def test_a_contact_at_a_public_host_is_taken(contact: str) -> None:
+    """By mail or by web."""
+    assert Signer(keys()[0], contact, wall_ms).header("https://web.push.apple.com")
 
 
 def test_a_key_that_cannot_be_read_is_not_shown() -> None:

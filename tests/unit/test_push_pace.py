@@ -9,11 +9,11 @@ from connectors.push.pace import (
     IN_FLIGHT_MAX,
     IN_FLIGHT_MIN,
     PAUSE_S_MAX,
-    REFUSALS_MAX,
     REFUSED_PAUSE_S,
     Pace,
 )
 from connectors.push.port import ACCEPTED, Outcome
+from connectors.push.refusals import UNPROVEN_MIN
 
 BUSY = Outcome("rejected", "transient", "ServiceUnavailable")
 LOST = Outcome("unknown", error="timeout")
@@ -105,8 +105,8 @@ def test_what_was_on_its_way_before_a_pause_does_not_lengthen_it() -> None:
 def test_refused_credentials_pause_soon() -> None:
     """A provider may block who keeps asking with a wrong key."""
     world = World()
-    asked = world.second(WRONG_KEYS, want=REFUSALS_MAX)
-    assert asked == REFUSALS_MAX
+    asked = world.second(WRONG_KEYS, want=UNPROVEN_MIN)
+    assert asked == UNPROVEN_MIN
     assert world.pace.paused_s(world.now_s) > REFUSED_PAUSE_S - 2
     world.now_s += REFUSED_PAUSE_S + 1
     assert world.second(WRONG_KEYS) == 1

@@ -74,6 +74,15 @@ def test_a_tampered_decision_is_found(changes: dict[str, Any], words: str) -> No
     assert any(words in objection for objection in again(changed(decided(), **changes)))
 
 
+def test_an_address_that_counted_as_live_before_it_was_known_to_be_none_is_no_objection() -> None:
+    """Decisions were recorded by an older rule; of another address that is not live, it is one."""
+    old = [entry for entry in LEDGER if not isinstance(entry[0], f.TokenRegistered)]
+    (token,) = (entry[0] for entry in LEDGER if isinstance(entry[0], f.TokenRegistered))
+    void = changed(token, token="null")
+    assert again(decided(), [*old, (void, "tokens", -1, NOON - HOUR)]) == []
+    assert again(decided(), old) != []
+
+
 def test_a_decision_older_than_a_check_can_be_derived_again() -> None:
     """It has no result of a check that came later; a result that is missing for another reason is found."""
     (*older,) = (check for check in decided().checks if check.name not in CHECKS_ADDED)

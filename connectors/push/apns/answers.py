@@ -8,33 +8,52 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from connectors.push.port import ACCEPTED, ErrorClass, Outcome
+from connectors.push.faults import Fault, refused
+from connectors.push.port import ACCEPTED, Outcome
 
 OK: Final = 200
-GONE: Final = frozenset({"Unregistered", "ExpiredToken"})
-"""The device no longer has the app, since the answer's timestamp."""
-NOT_OURS: Final = frozenset({"BadDeviceToken", "DeviceTokenNotForTopic"})
-"""A token that is wrong here; or all are, because we name the wrong environment or topic."""
-CREDENTIAL: Final = frozenset(
-    {
-        "BadCertificate",
-        "BadCertificateEnvironment",
-        "BadEnvironmentKeyIdInToken",
-        "BadTopic",
-        "ExpiredProviderToken",
-        "Forbidden",
-        "InvalidProviderToken",
-        "MissingProviderToken",
-        "MissingTopic",
-        "TooManyProviderTokenUpdates",
-        "TopicDisallowed",
-        "UnrelatedKeyIdInToken",
-    }
-)
-TRANSIENT: Final = frozenset(
-    {"IdleTimeout", "InternalServerError", "ServiceUnavailable", "Shutdown", "TooManyRequests"}
-)
-FORBIDDEN, TOO_MANY, GONE_STATUS, SERVER_ERROR = 403, 429, 410, 500
+FAULTS: Final[dict[str, Fault]] = {
+    "Unregistered": Fault.ADDRESS,
+    "ExpiredToken": Fault.ADDRESS,
+    "MissingDeviceToken": Fault.ADDRESS,
+    "BadDeviceToken": Fault.FOREIGN,
+    "BadPath": Fault.FOREIGN,
+    "DeviceTokenNotForTopic": Fault.FOREIGN,
+    "TooManyRequests": Fault.BUSY_ADDRESS,
+    "BadCertificate": Fault.CREDENTIAL,
+    "BadCertificateEnvironment": Fault.CREDENTIAL,
+    "BadEnvironmentKeyIdInToken": Fault.CREDENTIAL,
+    "BadTopic": Fault.CREDENTIAL,
+    "ExpiredProviderToken": Fault.CREDENTIAL,
+    "Forbidden": Fault.CREDENTIAL,
+    "InvalidProviderToken": Fault.CREDENTIAL,
+    "MissingProviderToken": Fault.CREDENTIAL,
+    "MissingTopic": Fault.CREDENTIAL,
+    "TooManyProviderTokenUpdates": Fault.CREDENTIAL,
+    "TopicDisallowed": Fault.CREDENTIAL,
+    "UnrelatedKeyIdInToken": Fault.CREDENTIAL,
+    "IdleTimeout": Fault.PROVIDER,
+    "InternalServerError": Fault.PROVIDER,
+    "ServiceUnavailable": Fault.PROVIDER,
+    "Shutdown": Fault.PROVIDER,
+    "BadCollapseId": Fault.MESSAGE,
+    "BadExpirationDate": Fault.MESSAGE,
+    "BadMessageId": Fault.MESSAGE,
+    "BadPriority": Fault.MESSAGE,
+    "DuplicateHeaders": Fault.MESSAGE,
+    "InvalidPushType": Fault.MESSAGE,
+    "MethodNotAllowed": Fault.MESSAGE,
+    "PayloadEmpty": Fault.MESSAGE,
+    "PayloadTooLarge": Fault.MESSAGE,
+}
+"""By the reason that an answer names. `TooManyRequests` is about one device's token, by Apple's words."""
+BY_STATUS: Final[dict[int, Fault]] = {
+    403: Fault.CREDENTIAL,
+    410: Fault.ADDRESS,
+    429: Fault.PROVIDER,
+}
+"""Where its reason is not known."""
+SERVER_ERROR = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,29 +67,19 @@ class Answer:
 
 
 def outcome_of(answer: Answer, *, proven: bool) -> Outcome:
-    """The outcome of a push that was answered.
-
-    `proven`: the credential has had a push accepted. Until then a token that is "not ours" may be right, and
-    our environment or topic wrong; so it is the credential's fault and no token is touched.
-    """
+    """The outcome of a push that was answered. `proven`: see `faults.refused`."""
     if answer.status == OK:
         return ACCEPTED
-    return Outcome(
-        "rejected",
-        _class_of(answer.status, answer.reason, proven),
+    outcome = refused(
+        fault_of(answer.status, answer.reason),
         answer.reason or f"status {answer.status}",
-        gone_since_ms=answer.timestamp_ms,
+        proven=proven,
         retry_after_s=answer.retry_after_s,
     )
+    return dataclasses.replace(outcome, gone_since_ms=answer.timestamp_ms)
 
 
-def _class_of(status: int, reason: str, proven: bool) -> ErrorClass:
-    if reason in GONE or status == GONE_STATUS:
-        return "token_dead"
-    if reason in NOT_OURS:
-        return "token_dead" if proven else "credential"
-    if reason in CREDENTIAL or status == FORBIDDEN:
-        return "credential"
-    if reason in TRANSIENT or status == TOO_MANY or status >= SERVER_ERROR:
-        return "transient"
-    return "payload"
+def fault_of(status: int, reason: str) -> Fault:
+    """Whose fault a refusal is. Total."""
+    otherwise = Fault.PROVIDER if status >= SERVER_ERROR else Fault.MESSAGE
+    return FAULTS.get(reason) or BY_STATUS.get(status, otherwise)

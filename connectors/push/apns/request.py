@@ -5,16 +5,18 @@ Source: Apple, "Sending notification requests to APNs" and "Generating a remote 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from typing import Any, Final
 
-from connectors.push.failures import Unsendable, utf8
+from connectors.push.failures import Undeliverable, Unsendable, utf8
+from connectors.push.limits import APNS_BODY_BYTES_MAX, APNS_COLLAPSE_BYTES_MAX
 from connectors.push.port import Push
 
-BODY_BYTES_MAX: Final = 4_096
-COLLAPSE_BYTES_MAX: Final = 64
 TOKEN_LENGTH_MAX: Final = 1_000
 """Apple names no length; tokens of today have 64 to some 200 characters."""
+TOKEN: Final = re.compile(rf"[0-9A-Fa-f]{{1,{TOKEN_LENGTH_MAX}}}")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -28,19 +30,16 @@ def body_of(push: Push) -> bytes:
         own["image"] = push.image
     aps = {"content-available": 1} if push.background else _shown(push)
     body = utf8(json.dumps({**own, "aps": aps}, ensure_ascii=False, separators=(",", ":")))
-    if len(body) > BODY_BYTES_MAX:
-        raise Unsendable(f"PayloadTooLarge: {len(body)} bytes, APNs takes {BODY_BYTES_MAX}")
+    if len(body) > APNS_BODY_BYTES_MAX:
+        raise Unsendable(f"PayloadTooLarge: {len(body)} bytes, APNs takes {APNS_BODY_BYTES_MAX}")
     return body
 
 
 def headers_of(push: Push, host: bytes, topic: bytes, authorization: bytes) -> Headers:
-    """The request's headers; raises `Unsendable` when one would not do."""
-    collapse = utf8(push.collapse_id or push.push_id)
-    if len(collapse) > COLLAPSE_BYTES_MAX:
-        raise Unsendable(f"BadCollapseId: {len(collapse)} bytes, APNs takes {COLLAPSE_BYTES_MAX}")
-    if not push.token.isalnum() or not push.token.isascii() or len(push.token) > TOKEN_LENGTH_MAX:
+    """The request's headers; raises `Unsendable` or `Undeliverable` when one would not do."""
+    if not TOKEN.fullmatch(push.token):
         # APNs ends the connection for a header of that size, and with it what others have on their way.
-        raise Unsendable(f"BadDeviceToken: not a word of at most {TOKEN_LENGTH_MAX} letters and digits")
+        raise Undeliverable(f"BadDeviceToken: not at most {TOKEN_LENGTH_MAX} hexadecimal digits")
     headers = [
         (b":method", b"POST"),
         (b":scheme", b"https"),
@@ -51,11 +50,17 @@ def headers_of(push: Push, host: bytes, topic: bytes, authorization: bytes) -> H
         (b"apns-push-type", b"background" if push.background else b"alert"),
         (b"apns-priority", b"5" if push.background or push.options.apns_level == "passive" else b"10"),
         (b"apns-id", push.push_id.encode()),
-        (b"apns-collapse-id", collapse),
+        (b"apns-collapse-id", collapse_id(push)),
     ]
     if push.expires_at_ms is not None:
         headers.append((b"apns-expiration", str(push.expires_at_ms // 1_000).encode()))
     return headers
+
+
+def collapse_id(push: Push) -> bytes:
+    """The collapse id; of one that is longer than APNs takes a digest, so that equal ids stay equal."""
+    whole = utf8(push.collapse_id or push.push_id)
+    return whole if len(whole) <= APNS_COLLAPSE_BYTES_MAX else hashlib.sha256(whole).hexdigest().encode()
 
 
 def _shown(push: Push) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class ProviderToken:
         except Exception as error:  # noqa: BLE001 - whatever a wrong key makes the libraries raise
             # Never the error's own words: they may quote the key.
             raise Misconfigured(
-                f"the APNs key {credential.key_id} can't sign ({type(error).__name__}): it must be the .p8"
+                f"the APNs key can't sign ({type(error).__name__}): it must be the .p8"
                 " file that Apple gave out, a private key in PEM"
             ) from None
 

@@ -6,64 +6,86 @@ Source: Firebase, "ErrorCode" of the v1 API and "Handle message delivery errors"
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from connectors.push.faults import Fault, refused
 from connectors.push.http_call import Reply
-from connectors.push.port import ACCEPTED, ErrorClass, Outcome
+from connectors.push.port import ACCEPTED, Outcome
 
-OK, BAD_REQUEST, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 400, 404, 429, 500
-CREDENTIAL_STATUS: Final = frozenset({401, 403})
+OK, SERVER_ERROR = 200, 500
 QUOTA_WAIT_S: Final = 60.0
 """FCM: where a refusal over quota names no time, wait a minute."""
 
-CLASSES: Final[dict[str, ErrorClass]] = {
-    "UNREGISTERED": "token_dead",
-    "QUOTA_EXCEEDED": "transient",
-    "UNAVAILABLE": "transient",
-    "INTERNAL": "transient",
-    "THIRD_PARTY_AUTH_ERROR": "credential",
-    "APNS_AUTH_ERROR": "credential",
+FAULTS: Final[dict[str, Fault]] = {
+    "UNREGISTERED": Fault.ADDRESS,
+    "SENDER_ID_MISMATCH": Fault.FOREIGN,
+    "NOT_FOUND": Fault.FOREIGN,
+    "APNS_AUTH_ERROR": Fault.CREDENTIAL,
+    "PERMISSION_DENIED": Fault.CREDENTIAL,
+    "THIRD_PARTY_AUTH_ERROR": Fault.CREDENTIAL,
+    "UNAUTHENTICATED": Fault.CREDENTIAL,
+    "INTERNAL": Fault.PROVIDER,
+    "QUOTA_EXCEEDED": Fault.PROVIDER,
+    "RESOURCE_EXHAUSTED": Fault.PROVIDER,
+    "UNAVAILABLE": Fault.PROVIDER,
+    "INVALID_ARGUMENT": Fault.MESSAGE,
 }
-"""By the error code in an answer's details, where it is enough."""
+"""By FCM's error code in an answer's details, else by the general one beside its status. A project that does
+not exist answers NOT_FOUND to every push, one that exists for a token that it does not know."""
+OF_TOKEN: Final = Fault.FOREIGN
+"""INVALID_ARGUMENT where the field or, without one, the message says that it is the token."""
+FIELD: Final = "message.token"
+WORDS: Final = ("registration token", FIELD)
+BY_STATUS: Final[dict[int, Fault]] = {
+    401: Fault.CREDENTIAL,
+    403: Fault.CREDENTIAL,
+    404: Fault.CREDENTIAL,
+    429: Fault.PROVIDER,
+}
+"""Where an answer has no code that is known."""
+
+
+class Said(NamedTuple):
+    """What a refusal says: a code, the field that it complains about, and words for people."""
+
+    code: str = ""
+    field: str = ""
+    message: str = ""
 
 
 def outcome_of(reply: Reply, *, proven: bool) -> Outcome:
-    """The outcome of a push that was answered.
-
-    `proven`: the credential has had a push accepted. Until then a token of another sender may be right, and
-    our project wrong; so it is the credential's fault and no token is touched.
-    """
+    """The outcome of a push that was answered. `proven`: see `faults.refused`."""
     if reply.status == OK:
         return ACCEPTED
-    code, field = _told(reply.body)
+    said = _said(reply.body)
     retry_after_s = reply.retry_after_s
-    if code == "QUOTA_EXCEEDED" and retry_after_s is None:
+    if said.code == "QUOTA_EXCEEDED" and retry_after_s is None:
         retry_after_s = QUOTA_WAIT_S
-    error = code or f"status {reply.status}"
-    return Outcome("rejected", _class_of(reply.status, code, field, proven), error, None, retry_after_s)
+    error = said.code or f"status {reply.status}"
+    return refused(fault_of(reply.status, said), error, proven=proven, retry_after_s=retry_after_s)
 
 
-def _class_of(status: int, code: str, field: str, proven: bool) -> ErrorClass:
-    if code in CLASSES:
-        return CLASSES[code]
-    foreign = code == "SENDER_ID_MISMATCH" or (code == "INVALID_ARGUMENT" and field == "message.token")
-    if foreign:
-        return "token_dead" if proven else "credential"
-    if status in CREDENTIAL_STATUS or status == NOT_FOUND:
-        # 404 without UNREGISTERED: there is no such project.
-        return "credential"
-    if status == TOO_MANY or status >= SERVER_ERROR:
-        return "transient"
-    return "payload"
+def fault_of(status: int, said: Said) -> Fault:
+    """Whose fault a refusal is. Total."""
+    if said.code == "INVALID_ARGUMENT" and _is_of_token(said):
+        return OF_TOKEN
+    otherwise = Fault.PROVIDER if status >= SERVER_ERROR else Fault.MESSAGE
+    return FAULTS.get(said.code) or BY_STATUS.get(status, otherwise)
 
 
-def _told(body: bytes) -> tuple[str, str]:
-    """(FCM's error code, or the general one; the field that it complains about)."""
+def _is_of_token(said: Said) -> bool:
+    if said.field:
+        return said.field == FIELD
+    return any(words in said.message.lower() for words in WORDS)
+
+
+def _said(body: bytes) -> Said:
     try:
         error: Any = json.loads(body)["error"]
         details = [one for one in error.get("details", ()) if isinstance(one, dict)]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "", ""
-    code = next((one["errorCode"] for one in details if "errorCode" in one), error.get("status", ""))
-    violations = [field for one in details for field in one.get("fieldViolations", ())]
-    return str(code), str(violations[0].get("field", "")) if violations else ""
+        code = next((one["errorCode"] for one in details if "errorCode" in one), error.get("status", ""))
+        violations = [field for one in details for field in one.get("fieldViolations", ())]
+        field = violations[0].get("field", "") if violations else ""
+        return Said(str(code), str(field), str(error.get("message", "")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Said()

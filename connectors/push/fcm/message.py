@@ -10,13 +10,12 @@ from typing import Any, Final
 
 from firebase_admin import messaging
 
+from connectors.push.addresses import check_token
 from connectors.push.failures import Unsendable, utf8
+from connectors.push.limits import FCM_PAYLOAD_BYTES_MAX, is_reserved_by_fcm
 from connectors.push.port import Push
 
-PAYLOAD_BYTES_MAX: Final = 4_096
 TTL_S_MAX: Final = 28 * 86_400
-RESERVED: Final = ("from", "message_type", "google.", "gcm.")
-"""Names of data that FCM refuses."""
 
 _encoder: Final = messaging._MessagingService.JSON_ENCODER  # noqa: SLF001 - the only way to build without sending
 
@@ -37,18 +36,18 @@ def message_of(push: Push, now_ms: int) -> messaging.Message:
 
 
 def body_of(push: Push, now_ms: int) -> bytes:
-    """The request's body; raises `Unsendable` for what FCM would not take."""
-    for name in push.data:
-        if name.startswith(RESERVED):
-            raise Unsendable("InvalidArgument: a name of data is reserved by FCM")
+    """The request's body; raises `Unsendable` or `Undeliverable` for what FCM would not take."""
+    check_token("fcm", push.token)
+    if any(map(is_reserved_by_fcm, push.data)):
+        raise Unsendable("InvalidArgument: a name of data is reserved by FCM")
     try:
         encoded: dict[str, Any] = _encoder.default(message_of(push, now_ms))
     except ValueError as error:
         # The words of firebase-admin name fields; what is in them could be a person's.
         raise Unsendable(f"InvalidArgument: {type(error).__name__}") from None
     body = utf8(json.dumps({"message": encoded}, ensure_ascii=False, separators=(",", ":")))
-    if (length := _payload_bytes(encoded)) > PAYLOAD_BYTES_MAX:
-        raise Unsendable(f"PayloadTooLarge: {length} bytes, FCM takes {PAYLOAD_BYTES_MAX}")
+    if (length := _payload_bytes(encoded)) > FCM_PAYLOAD_BYTES_MAX:
+        raise Unsendable(f"PayloadTooLarge: {length} bytes, FCM takes {FCM_PAYLOAD_BYTES_MAX}")
     return body
 
 

@@ -17,21 +17,16 @@ from typing import Any, Final
 
 from pywebpush import WebPusher
 
-from connectors.push.failures import NoAnswer, Unsendable, utf8
-from connectors.push.http_call import HttpCaller, Reply
-from connectors.push.port import ACCEPTED, LEASE_OVER, ErrorClass, Outcome, Push
+from connectors.push.failures import NoAnswer, Undeliverable, Unsendable, utf8
+from connectors.push.http_call import HttpCaller
+from connectors.push.limits import WEB_PLAIN_BYTES_MAX
+from connectors.push.port import LEASE_OVER, Outcome, Push
+from connectors.push.webpush.answers import TAKEN, outcome_of
 from connectors.push.webpush.subscription import SERVICES, Subscription
 from connectors.push.webpush.vapid import Signer
 
-PLAIN_BYTES_MAX: Final = 3_993
-"""RFC 8291, section 4: what fits into 4,096 bytes once it is encrypted."""
 TTL_S: Final = 28 * 86_400
 """For a push without an end of its own."""
-TAKEN: Final = frozenset({200, 201, 202, 204})
-GONE: Final = frozenset({404, 410})
-"""RFC 8030, section 7.3: the subscription has expired or was withdrawn."""
-CREDENTIAL: Final = frozenset({401, 403})
-TOO_MANY, SERVER_ERROR = 429, 500
 
 
 class WebPushSender:
@@ -49,6 +44,7 @@ class WebPushSender:
         self._wall_ms = wall_ms
         self._services = services
         self._http = HttpCaller(timeout_s)
+        self._proven = False
 
     async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`."""
@@ -66,7 +62,9 @@ class WebPushSender:
             reply = await self._http.post(to.endpoint, encrypted(push, to), self._headers(push, to))
         except NoAnswer as error:
             return error.outcome
-        return outcome_of(reply)
+        if reply.status in TAKEN:
+            self._proven = True
+        return outcome_of(reply, proven=self._proven)
 
     def _headers(self, push: Push, to: Subscription) -> dict[str, str]:
         left_s = TTL_S
@@ -95,36 +93,17 @@ def shown(push: Push) -> bytes:
         said |= {name: text for name, text in options.items() if text}
         said["tag"] = push.collapse_id or push.push_id
     plain = utf8(json.dumps(said, ensure_ascii=False, separators=(",", ":")))
-    if len(plain) > PLAIN_BYTES_MAX:
-        raise Unsendable(f"PayloadTooLarge: {len(plain)} bytes, Web Push takes {PLAIN_BYTES_MAX}")
+    if len(plain) > WEB_PLAIN_BYTES_MAX:
+        raise Unsendable(f"PayloadTooLarge: {len(plain)} bytes, Web Push takes {WEB_PLAIN_BYTES_MAX}")
     return plain
 
 
 def encrypted(push: Push, to: Subscription) -> bytes:
-    """The body that only the subscriber can read; raises `Unsendable`."""
+    """The body that only the subscriber can read; raises `Unsendable` or `Undeliverable`."""
     keys = {"p256dh": to.keys.p256dh, "auth": to.keys.auth}
     plain = shown(push)
     try:
         body: bytes = WebPusher({"endpoint": to.endpoint, "keys": keys}).encode(plain)["body"]
     except ValueError:
-        raise Unsendable("BadSubscription: its key is no point on the curve") from None
+        raise Undeliverable("BadSubscription: its key is no point on the curve") from None
     return body
-
-
-def outcome_of(reply: Reply) -> Outcome:
-    """What an answer means. Push services say little more than a status."""
-    if reply.status in TAKEN:
-        return ACCEPTED
-    return Outcome(
-        "rejected", _class_of(reply.status), f"status {reply.status}", retry_after_s=reply.retry_after_s
-    )
-
-
-def _class_of(status: int) -> ErrorClass:
-    if status in GONE:
-        return "token_dead"
-    if status in CREDENTIAL:
-        return "credential"
-    if status == TOO_MANY or status >= SERVER_ERROR:
-        return "transient"
-    return "payload"

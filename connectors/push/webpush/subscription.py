@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from connectors.push.failures import Unsendable
+from connectors.push.addresses import RESERVED_DOMAINS, is_below
+from connectors.push.failures import Undeliverable, UnlistedService
 
 SERVICES: Final = (
     "fcm.googleapis.com",
@@ -37,19 +38,23 @@ class Subscription(msgspec.Struct):
 
     @classmethod
     def read(cls, token: str, services: tuple[str, ...]) -> Self:
-        """Read an address; raises `Unsendable` when it is none, or one of an unknown service."""
+        """Read an address; raises `Undeliverable` when it is none, and `UnlistedService`."""
         try:
             found = msgspec.json.decode(token, type=cls)
             key, secret = (_bytes(one) for one in (found.keys.p256dh, found.keys.auth))
             place = urlsplit(found.endpoint)
             host, port = place.hostname or "", place.port
         except (ValueError, binascii.Error):
-            raise Unsendable("BadSubscription: not what a browser gives out") from None
+            raise Undeliverable("BadSubscription: not what a browser gives out") from None
         if (len(key), len(secret)) != (KEY_BYTES, SECRET_BYTES):
-            raise Unsendable("BadSubscription: its keys have the wrong length")
-        if place.username is not None or not any(_is(host, port, place.scheme, one) for one in services):
-            raise Unsendable("UnknownPushService: not one of those named in the credentials")
-        return found
+            raise Undeliverable("BadSubscription: its keys have the wrong length")
+        if place.username is not None or not host:
+            raise Undeliverable("BadSubscription: its endpoint is no address of a push service")
+        if any(_is(host, port, place.scheme, one) for one in services):
+            return found
+        if is_below(host, RESERVED_DOMAINS):
+            raise Undeliverable("BadSubscription: its endpoint is under a domain that is nobody's")
+        raise UnlistedService("UnlistedService: not one of the push services named in the credentials")
 
     @property
     def origin(self) -> str:
@@ -59,7 +64,8 @@ class Subscription(msgspec.Struct):
 
 
 def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    bare = text.rstrip("=")
+    return base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
 
 
 def _is(host: str, port: int | None, scheme: str, service: str) -> bool:

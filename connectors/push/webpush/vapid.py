@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from py_vapid import Vapid
 
 from connectors.errors import Misconfigured
+from connectors.push.addresses import PRIVATE_DOMAINS, is_below
 
 VALID_S: Final = 12 * 3_600
 """RFC 8292, section 2: at most 24 hours."""
 AHEAD_S: Final = 3_600
 ORIGINS_MAX: Final = 256
 PRIVATE_BYTES: Final = 32
+_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+_HOST: Final = re.compile(_NAME)
+_MAIL: Final = re.compile(rf"mailto:[^\s<>@:/?]+@(?P<host>{_NAME})")
 
 
 class Signer:
@@ -25,8 +31,7 @@ class Signer:
 
         Raises Misconfigured.
         """
-        if not contact.startswith(("mailto:", "https://")):
-            raise Misconfigured("the contact of Web Push must be a mailto: or https:// address (RFC 8292)")
+        check_contact(contact)
         try:
             self._key = _read(private_key.strip())
         except Exception as error:  # noqa: BLE001 - whatever a wrong key makes the libraries raise
@@ -34,6 +39,7 @@ class Signer:
                 f"the private key of Web Push can't be read ({type(error).__name__}): it must be a P-256 key"
                 " in PEM, or its 32 bytes in base64url"
             ) from None
+        self._key.conf["no-strict"] = True  # its own check takes no https: address with a path
         self._contact = contact
         self._wall_ms = wall_ms
         self._signed: dict[str, tuple[int, str]] = {}
@@ -50,6 +56,30 @@ class Signer:
             header = str(self._key.sign(claims)["Authorization"])
             self._signed[origin] = ends_s, header
         return header
+
+
+def check_contact(contact: str) -> None:
+    """Raise Misconfigured for a contact that push services do not take: they want to reach a person by it."""
+    host = _host(contact)
+    if host is None:
+        what = "must be an address such as mailto:push@YOUR-DOMAIN or https://YOUR-DOMAIN/contact (RFC 8292)"
+        raise Misconfigured(f"the contact of Web Push {what}")
+    if is_below(host, PRIVATE_DOMAINS) or "." not in host or host.rpartition(".")[2].isdigit():
+        what = "is at a host that nobody outside can reach, for which push services refuse every push"
+        raise Misconfigured(f"the contact of Web Push {what}: name one of a public domain of yours")
+
+
+def _host(contact: str) -> str | None:
+    """The host of a mailto: or https: address; None if it is none of both."""
+    if (mail := _MAIL.fullmatch(contact)) is not None:
+        return mail["host"]
+    try:
+        place = urlsplit(contact)
+    except ValueError:
+        return None
+    if place.scheme != "https" or place.username is not None or not _HOST.fullmatch(place.hostname or ""):
+        return None
+    return place.hostname
 
 
 def _read(private_key: str) -> Vapid:

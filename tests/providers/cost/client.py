@@ -165,7 +165,7 @@ async def ours_by_web_push(told: Told, pushes: int, in_flight: int) -> None:
 
     origin = told["origin"]
     subscriptions = [push_service.subscription(origin, number) for number in range(pushes + 1)]
-    signer = Signer(push_service.keys()[0], "mailto:push@shop.example", wall_ms)
+    signer = Signer(push_service.keys()[0], "mailto:push@shop.de", wall_ms)
     sender = WebPushSender(signer, wall_ms, services=(origin,), timeout_s=TIMEOUT_S)
     try:
         await one_by_one(by(sender, "web_push", subscriptions.__getitem__), pushes, in_flight)

@@ -61,7 +61,7 @@ def credentials(folder: Path, provider: str, told: Told, rate: float) -> Path:
             rate,
             "web_push",
             key_file=str(folder / "vapid.pem"),
-            contact="mailto:push@shop.example",
+            contact="mailto:push@shop.de",
             services=[told["origin"]],
         )
     path = folder / "credentials.yaml"

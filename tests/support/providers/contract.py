@@ -90,7 +90,7 @@ async def beside(
             origin = await parts.enter_async_context(service.running())
             path = await parts.enter_async_context(DisturbedPath(int(origin.rpartition(":")[2])))
             there = f"http://127.0.0.1:{path.port}"
-            signer = Signer(keys()[0], "mailto:push@shop.example", wall_ms)
+            signer = Signer(keys()[0], "mailto:push@shop.de", wall_ms)
             sender = WebPushSender(signer, wall_ms, services=(there,), timeout_s=timeout_s)
             parts.push_async_callback(sender.close)
             yield Beside(

@@ -17,7 +17,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from py_vapid import Vapid
 
-from connectors.push.webpush.sender import TAKEN
+from connectors.push.webpush.answers import TAKEN
 
 PUBLIC: Final = serialization.PublicFormat.UncompressedPoint
 
