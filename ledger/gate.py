@@ -15,9 +15,10 @@ from datetime import tzinfo
 from functools import cached_property
 from typing import Final
 
+from ledger import choice
 from ledger.facts import CheckResult
 from ledger.policy import Cap, Policy
-from ledger.snapshot import ConsentView, InstallationView, Snapshot
+from ledger.snapshot import ConsentView, Snapshot
 from ledger.subject import CONTACTS_MAX
 from ledger.time_zones import DAY_MS, ZoneTable, as_text, calendar_key, next_open, next_quiet
 
@@ -62,25 +63,24 @@ class Question:
     @cached_property
     def usable(self) -> tuple[int, ...]:
         """Indices of installations whose permission suffices for the category."""
-        allowed = (
-            self.policy.transactional_permissions
-            if self.snapshot.category == TRANSACTIONAL
-            else self.policy.marketing_permissions
-        )
-        views = self.snapshot.consent.installations
-        return tuple(i for i, view in enumerate(views) if view.permission in allowed)
+        return choice.usable(self.snapshot, self._allowed)
 
     @cached_property
     def reachable(self) -> tuple[int, ...]:
         """Usable installations with a live token, the most recently active first."""
-        views = self.snapshot.consent.installations
-        return self._by_activity(tuple(i for i in self.usable if views[i].token_live))
+        return choice.reachable(self.snapshot, self._allowed)
+
+    @property
+    def _allowed(self) -> tuple[str, ...]:
+        if self.snapshot.category == TRANSACTIONAL:
+            return self.policy.transactional_permissions
+        return self.policy.marketing_permissions
 
     @cached_property
     def zones(self) -> tuple[tzinfo, ...]:
         """Where the person may be, judged by the installation that would get the push."""
         views = self.snapshot.consent.installations
-        order = self.reachable or self._by_activity(tuple(range(len(views))))
+        order = self.reachable or choice.by_activity(self.snapshot, range(len(views)))
         view = views[order[0]] if order else None
         names = self.zone_table.plausible(
             view.time_zone if view else None,
@@ -131,11 +131,6 @@ class Question:
             for zone in self.zones
             for today in (calendar_key(self.now, unit, zone),)
         )
-
-    def _by_activity(self, indices: tuple[int, ...]) -> tuple[int, ...]:
-        active = self.snapshot.last_active
-        views: tuple[InstallationView, ...] = self.snapshot.consent.installations
-        return tuple(sorted(indices, key=lambda i: (-active[i], views[i].key)))
 
 
 Check = Callable[[Question], tuple[bool, str]]
@@ -227,10 +222,10 @@ def _frequency_policy(q: Question) -> tuple[bool, str]:
 def _frequency_choice(q: Question) -> tuple[bool, str]:
     if q.snapshot.category == TRANSACTIONAL:
         return _EXEMPT
-    choice = q.snapshot.consent.frequency
-    if choice is None:
+    chosen = q.snapshot.consent.frequency
+    if chosen is None:
         return True, "no choice"
-    max_pushes, window = choice
+    max_pushes, window = chosen
     sent = q.sent_within(window)
     return sent < max_pushes, _of(sent, max_pushes, window)
 

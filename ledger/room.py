@@ -61,10 +61,20 @@ def released(subject: Subject, fact: f.DeliveryFact) -> Subject:
     """Give a slot of the caps back: the push of a marketing decision never went out.
 
     Only what is certain counts: refused before it was taken, or withheld by the last look. A marketing
-    decision names one installation, so its one outcome settles it.
+    decision goes to one installation, so its one outcome settles it; where its address was refused and the
+    decision goes to another one, the slot is that one's.
     """
     if not isinstance(fact, f.PushRejected | f.PushWithheldLate):
         return subject
+    if fact.next_installation is not None:
+        other = (installation_key(fact.app, fact.next_installation),)
+        passed = tuple(
+            msgspec.structs.replace(one, installations=other)
+            if one.decision_id == fact.decision_id and len(one.installations) == 1
+            else one
+            for one in subject.contacts
+        )
+        return msgspec.structs.replace(subject, contacts=passed)
     left = tuple(
         one for one in subject.contacts if one.decision_id != fact.decision_id or len(one.installations) != 1
     )

@@ -123,16 +123,29 @@ def attempted(
 
 
 def withheld_late(
-    push: str, decision: f.PushDecided, installation: str, reason: str, now: int, past: Past
+    push: str,
+    decision: f.PushDecided,
+    installation: str,
+    reason: str,
+    now: int,
+    past: Past,
+    passed_to: str | None = None,
 ) -> f.DeliveryFact:
-    """The last look said no. Of a push that may have been taken before, nobody can say that it was not."""
+    """The last look said no. Of a push that may have been taken before, nobody can say that it was not.
+
+    `passed_to`: the installation that the decision goes to instead.
+    """
     if past.unknowns:
         return _unknown(push, decision, installation, reason, now)
-    return f.PushWithheldLate(**_envelope("withheld_late", push, decision, installation, now), reason=reason)
+    about = _envelope("withheld_late", push, decision, installation, now)
+    return f.PushWithheldLate(**about, reason=reason, next_installation=passed_to)
 
 
-def outcome_fact(ready: Ready, outcome: Outcome, now: int) -> f.DeliveryFact:
-    """What became of a hand-over; a refusal says nothing of earlier tries that nobody knows about."""
+def outcome_fact(ready: Ready, outcome: Outcome, now: int, passed_to: str | None = None) -> f.DeliveryFact:
+    """What became of a hand-over; a refusal says nothing of earlier tries that nobody knows about.
+
+    `passed_to`: the installation that the decision goes to instead.
+    """
     push, provider = ready.push.push_id, ready.push.provider
 
     def about(kind: str) -> dict[str, Any]:
@@ -142,7 +155,11 @@ def outcome_fact(ready: Ready, outcome: Outcome, now: int) -> f.DeliveryFact:
         return f.PushAccepted(**about("accepted"), provider=provider)
     if outcome.kind == "rejected" and not ready.past.unknowns:
         return f.PushRejected(
-            **about("rejected"), provider=provider, error_class=outcome.error_class, error=outcome.error
+            **about("rejected"),
+            provider=provider,
+            error_class=outcome.error_class,
+            error=outcome.error,
+            next_installation=passed_to,
         )
     return _unknown(push, ready.decision, ready.installation, outcome.error, now)
 

@@ -18,11 +18,13 @@ from connectors import codec
 from connectors.kafka.append import Addressed
 from connectors.push.port import Outcome, Push, PushSender
 from connectors.push.shown import fields_of
+from connectors.time_zones import zone_table
 from ledger import facts as f
 from ledger import retry
 from ledger.consent import installation_key
 from ledger.definitions import UnknownDefinition
 from ledger.ids import push_id
+from ledger.next_installation import next_installation
 from ledger.reach import NOBODY, Reach, address, late_refusal
 from processors.agents import intake
 from processors.agents.address_life import AddressLife
@@ -55,6 +57,9 @@ from processors.topic_names import DECISIONS, DELIVERIES, TOKENS
 
 ATTEMPTS_MAX: Final = 3
 """How often a push that was never handed over may be attempted anew (the last attempt counts)."""
+
+PASSED_ON: Final = frozenset({"token_dead", "unlisted_service"})
+"""Classes of refusal for the address's sake: surely nobody was shown anything, and another one may work."""
 
 WORDS: Final[dict[type[f.DeliveryFact], str]] = {
     f.PushAccepted: "accepted",
@@ -159,9 +164,13 @@ class PushSenderHandler:
         late = late_refusal(reach, decision, installation, policy, now, takes_ms=self._takes_ms)
         to = address(reach, where)
         if late is not None or to is None:
-            self._end(
-                name, withheld_late(name, decision, installation, late or "token", now, past), transaction
-            )
+            reason = late or "token"
+            # An address that died since is refused for itself alone, like one that its provider calls dead.
+            other = self._next(decision, installation, past, transaction) if reason == "token" else None
+            said = withheld_late(name, decision, installation, reason, now, past, other)
+            self._end(name, said, transaction)
+            if other is not None:
+                self._attempt(decision, other, 1, begun_s, transaction)
             return
         provider, token = to
         attempt = attempted(name, decision, installation, number, provider, now)
@@ -214,12 +223,28 @@ class PushSenderHandler:
             self._addresses.answered(ready, outcome, reach, transaction)
             return
         self._on_their_way.discard(ready.push.push_id)
-        if not self._waits(ready, outcome, transaction):
-            at = ready.at if self._by_events else transaction.now
-            if self._append_all is not None:
-                reach = self._reach(ready.decision.subject, transaction)
-                self._addresses.learn(ready.handed, outcome, at, reach, transaction)
-            self._end(ready.push.push_id, outcome_fact(ready, outcome, at), transaction)
+        if self._waits(ready, outcome, transaction):
+            return
+        at = ready.at if self._by_events else transaction.now
+        if self._append_all is not None:
+            reach = self._reach(ready.decision.subject, transaction)
+            self._addresses.learn(ready.handed, outcome, at, reach, transaction)
+        other = None
+        if outcome.error_class in PASSED_ON:
+            other = self._next(ready.decision, ready.installation, ready.past, transaction)
+        self._end(ready.push.push_id, outcome_fact(ready, outcome, at, other), transaction)
+        if other is not None:
+            self._attempt(ready.decision, other, 1, ready.begun_s, transaction)
+
+    def _next(
+        self, decision: f.PushDecided, refused: str, past: Past, transaction: Transaction
+    ) -> str | None:
+        """Who gets a marketing push whose address was refused, none of its tries possibly taken; or None."""
+        policy = self._policies.policy(decision.policy_version)
+        if past.unknowns or policy is None:
+            return None
+        reach, now = self._reach(decision.subject, transaction), transaction.now
+        return next_installation(reach, decision, refused, policy, zone_table(), now, takes_ms=self._takes_ms)
 
     def _reach(self, subject: str, transaction: Transaction) -> Reach:
         return self._reach_of(subject.encode(), transaction) or NOBODY

@@ -25,6 +25,8 @@ TOPIC: Final = "carts"
 CAPS_MS: Final = {DAY_MS: 2, 7 * DAY_MS: 5}
 WINDOWS_MS: Final = {"rolling_day": DAY_MS, "rolling_week": 7 * DAY_MS, "rolling_month": 30 * DAY_MS}
 ALLOWANCE_S: Final = 1e-6
+GIVEN_BACK: Final = frozenset({"PushRejected", "PushWithheldLate"})
+"""Outcomes after which surely nobody was shown anything."""
 
 
 def judge(world: World) -> list[str]:
@@ -193,18 +195,33 @@ def delivery_objections(world: World, ledger: Ledger, decisions: Decisions) -> l
     attempts: dict[str, float] = {}
     push_of: dict[str, tuple[str, str]] = {}
     events: Counter[str] = Counter()
+    passed: Counter[tuple[str, str]] = Counter()
     for record in world.broker.committed("optin.deliveries"):
         name, fields = read_plainly(record) or ("", {})
         events[fields["event_id"]] += 1
         where = push_of[fields["push_id"]] = fields["decision_id"], fields["installation"]
         if name in OUTCOMES:
             outcomes[where].append(name)
+            if fields.get("next_installation"):
+                passed[where[0], fields["next_installation"]] += 1
         elif name == "PushAttempted":
             assert record.ending is not None
             attempts.setdefault(fields["push_id"], record.ending.decided_at)
     found += [f"delivery event {event} is there {n} times" for event, n in events.items() if n != 1]
     sends = {send["decision_id"]: send for send in decisions.sends}
     wanted = {(name, installation) for name, send in sends.items() for installation in send["installations"]}
+    if wanted & passed.keys():
+        found.append("a push was passed on to an installation that was chosen already")
+    wanted |= passed.keys()
+    perhaps_shown = Counter(
+        where[0] for where, names in outcomes.items() for name in names if name not in GIVEN_BACK
+    )
+    marketing = {name for name, send in sends.items() if send["category"] == "marketing"}
+    found += [f"decision {name} may have been shown twice" for name in marketing if perhaps_shown[name] > 1]
+    found += [f"push {where} was passed on {n} times" for where, n in passed.items() if n > 1]
+    found += [
+        f"push {where} was passed on, and is no marketing" for where in passed if where[0] not in marketing
+    ]
     for where in wanted | outcomes.keys():
         if len(outcomes[where]) != 1 or where not in wanted:
             found.append(f"push {where} has the outcomes {outcomes[where]}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from tests.simulation.evidence import read_plainly
 from tests.simulation.judge import judge
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import World
@@ -73,6 +74,11 @@ def _values(world: World, topic: str) -> list[Any]:
     return [(record.partition, record.key, record.value) for record in world.broker.committed(topic)]
 
 
+def _is_passed_on(record: Any) -> bool:
+    _, fields = read_plainly(record) or ("", {})
+    return bool(fields.get("next_installation"))
+
+
 def _counts(world: World) -> Counter[str]:
     counts = Counter(
         {
@@ -83,6 +89,7 @@ def _counts(world: World) -> Counter[str]:
             "producers fenced": world.broker.fenced,
             "rebalances": sum(group.rebalances for group in world.groups.values()),
             "by the event clock": world.scenario.by_events,
+            "passed on": sum(map(_is_passed_on, world.broker.committed("optin.deliveries"))),
         }
     )
     for strikes in world.strikes.values():

@@ -9,9 +9,11 @@ import dataclasses
 import os
 from collections import Counter
 from typing import Final
+from unittest import mock
 
 import pytest
 
+from processors.agents import push_sender
 from tests.simulation.bugs import BUGS, catches
 from tests.simulation.evidence import home
 from tests.simulation.minimise import ddmin, minimise
@@ -61,6 +63,30 @@ def test_the_seeds_meant_something(counts: Counter[str]) -> None:
     if not counts:
         pytest.skip("no seeds were run in this process")
     assert {name: counts[name] for name, least in HAPPENED.items() if counts[name] < least} == {}
+
+
+REFUSING: Final = (0.0, 0.05, 0.1, 0.7)
+"""A provider to which most addresses are dead; see `Scenario.provider`."""
+
+
+def refusing(seeds: range) -> tuple[list[str], int]:
+    """Objections with such a provider, and how many pushes were passed on."""
+    runs = [run(dataclasses.replace(scenario(seed), provider=REFUSING)) for seed in seeds]
+    return [one for found in runs for one in found.objections], sum(one.counts["passed on"] for one in runs)
+
+
+def test_what_is_passed_on_to_another_installation_is_shown_once_at_most() -> None:
+    """Also where workers die in between; each that was chosen has one outcome."""
+    objections, passed = refusing(range(1_000 if LONG else 80))
+    assert objections == []
+    assert passed >= 5
+
+
+def test_passing_on_what_may_have_been_shown_is_caught() -> None:
+    """A planted bug: an unknown outcome is taken for a refusal of the address."""
+    with mock.patch.object(push_sender, "PASSED_ON", frozenset({"token_dead", ""})):
+        objections, _ = refusing(range(290, 300))
+    assert any("may have been shown twice" in one for one in objections)
 
 
 @pytest.mark.parametrize("name", BUGS)

@@ -197,7 +197,9 @@ async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset())
     found += [f"decision {d} is there {n} times" for d, n in decided.items() if n != 1]
     for record in await read(bootstrap, "optin.deliveries"):
         name, f = decode(record.value) or ("", {})
-        outcomes.update({f[name_]: name in OUTCOMES for name_ in ("push_id", "decision_id")})
+        outcomes.update({f["push_id"]: name in OUTCOMES})
+        # What is passed on to another installation ends there.
+        outcomes.update({f["decision_id"]: name in OUTCOMES and not f.get("next_installation")})
     found += [f"push or decision {p} has {n} outcomes" for p, n in outcomes.items() if n != 1]
     for decision, chain in chains.items():
         last = chain[-1]

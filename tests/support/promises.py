@@ -80,7 +80,11 @@ def over_cap(topics: Topics, most: int, window: str) -> list[str]:
     A send counts unless its outcome gave the slot back (withheld late, rejected). The choice is the one
     that the decision itself could know: folded from the records below the offset that it cites.
     """
-    back = {d.fields["decision_id"] for d in topics["deliveries"] if d.name in GIVEN_BACK}
+    back = {
+        d.fields["decision_id"]
+        for d in topics["deliveries"]
+        if d.name in GIVEN_BACK and not d.fields.get("next_installation")
+    }
     by_subject: dict[str, list[Said]] = defaultdict(list)
     for decision in sends(topics):
         if decision.fields["decision_id"] not in back:
@@ -144,6 +148,23 @@ def not_adding_up(topics: Topics) -> list[str]:
         if said.name in OUTCOMES
     )
     wanted = {(d.fields["decision_id"], i) for d in sends(topics) for i in d.fields["installations"]}
+    passed = [
+        (d.fields["decision_id"], d.fields["next_installation"])
+        for d in topics["deliveries"]
+        if d.name in GIVEN_BACK and d.fields.get("next_installation")
+    ]
+    marketing = {d.fields["decision_id"] for d in sends(topics) if d.fields["category"] == "marketing"}
+    found += [f"{where} was chosen twice" for where, n in Counter([*wanted, *passed]).items() if n > 1]
+    found += [f"{where} was chosen for no marketing" for where in passed if where[0] not in marketing]
+    wanted |= set(passed)
+    perhaps_shown = Counter(
+        said.fields["decision_id"] for said in topics["deliveries"] if said.name in OUTCOMES - GIVEN_BACK
+    )
+    found += [
+        f"decision {d} may have been shown {perhaps_shown[d]} times"
+        for d in marketing
+        if perhaps_shown[d] > 1
+    ]
     found += [f"push {where} has {outcomes[where]} outcomes" for where in wanted if outcomes[where] != 1]
     found += [f"outcome of {where}, which nobody decided" for where in outcomes if where not in wanted]
     return found

@@ -26,6 +26,7 @@ def decided(number: int, verdict: str = "send", *, at: int = 0, subject: str = "
         "instance": f"i{number}",
         "subject": subject,
         "verdict": verdict,
+        "category": "marketing",
         "revision": 0,
         "occurred_at": at,
         "permissions_next": 0,
@@ -76,6 +77,56 @@ def test_a_good_run_has_nothing_to_object_to() -> None:
     assert over_cap(topics, 3, "rolling_day") == []
     assert not_adding_up(topics) == []
     assert shown_wrongly(topics, ["p1", "p2", "p3"]) == []
+
+
+def refused(number: int, *, to: str | None) -> Said:
+    """The refusal of a push for its address; the decision goes `to` another installation."""
+    said = delivered("PushRejected", number)
+    return Said(said.name, {**said.fields, "next_installation": to})
+
+
+def beside(name: str, number: int, installation: str) -> Said:
+    """A delivery fact about the push of a decision to another installation."""
+    said = delivered(name, number)
+    return Said(name, {**said.fields, "push_id": f"p{number}-{installation}", "installation": installation})
+
+
+def test_a_push_that_is_passed_on_ends_where_it_goes_to_and_keeps_its_slot() -> None:
+    """One outcome for each installation; four such in a day are over a cap of three like any others."""
+    topics = sent(1, 2, 3, 4)
+    topics.by_topic["deliveries"] = [
+        said for n in (1, 2, 3, 4) for said in (refused(n, to="tablet"), beside("PushAttempted", n, "tablet"))
+    ]
+    assert len(not_adding_up(topics)) == 4, "the tablets have no outcome yet"
+    topics["deliveries"].extend(beside("PushAccepted", n, "tablet") for n in (1, 2, 3, 4))
+    assert not_adding_up(topics) == []
+    assert over_cap(topics, 3, "rolling_day") != []
+    assert over_cap(topics, 4, "rolling_day") == []
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([refused(1, to="phone")], "was chosen twice"),
+        ([refused(1, to=None), beside("PushAccepted", 1, "tablet")], "which nobody decided"),
+        ([delivered("PushAccepted", 1), beside("PushAccepted", 1, "tablet")], "may have been shown 2 times"),
+        ([delivered("PushOutcomeUnknown", 1), beside("PushAccepted", 1, "tablet")], "may have been shown"),
+        ([refused(1, to="tablet")], "has 0 outcomes"),
+    ],
+)
+def test_a_push_that_is_passed_on_wrongly_is_found(more: list[Said], words: str) -> None:
+    """To the same one, to one that nobody chose, after it may have been shown, or to nowhere."""
+    topics = sent(1)
+    topics.by_topic["deliveries"] = more
+    assert any(words in one for one in not_adding_up(topics))
+
+
+def test_only_marketing_is_passed_on() -> None:
+    """A transactional push goes to all installations anyway."""
+    topics = sent(1)
+    topics.by_topic["decisions"] = [ended(1), decided(1, category="transactional")]
+    topics.by_topic["deliveries"] = [refused(1, to="tablet"), beside("PushAccepted", 1, "tablet")]
+    assert any("no marketing" in one for one in not_adding_up(topics))
 
 
 def test_a_fourth_send_within_a_day_is_over_the_cap() -> None:
