@@ -11,6 +11,7 @@ from processors.definitions import models as m
 from processors.definitions.found import Found
 from processors.definitions.heard import Heard, check_match, check_rule, heard_of
 from processors.definitions.problem import Problem, one_of
+from processors.definitions.provider_limits import check_providers
 from processors.definitions.source import Source
 
 Loc = tuple[str | int, ...]
@@ -184,6 +185,7 @@ def check_message(message: m.Message, source: Source, policy: m.Policy | None) -
         if len(text) > longest and not liquid.is_template(text):
             what = f"{part}: it has {len(text)} characters, {longest} are shown"
             yield source.at(where, what, "Shorten it")
+    yield from check_providers(message, source)
     if policy is None:
         return
     if message.topic not in policy.topics:

@@ -24,7 +24,8 @@ from connectors.errors import Transient
 from connectors.kafka.publish import FactPublisher
 from connectors.loopback import HOST
 from connectors.push.port import Outcome, Push
-from connectors.push.webpush.sender import WebPushSender, shown
+from connectors.push.webpush.message import shown
+from connectors.push.webpush.sender import WebPushSender
 from connectors.push.webpush.vapid import Signer
 from ledger.facts import Fact
 from ledger.ids import derived

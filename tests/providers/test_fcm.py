@@ -17,6 +17,7 @@ from connectors.errors import Misconfigured
 from connectors.push.failures import Unsendable
 from connectors.push.fcm.message import body_of, message_of
 from connectors.push.fcm.sender import FcmSender
+from connectors.push.fcm.size import payload_bytes, size_of
 from connectors.push.port import Options, Outcome, Push
 from tests.support.providers.fcm_fake import NOW_MS, FcmFake
 from tests.support.providers.pushes import fcm_push as push
@@ -155,13 +156,22 @@ RICH = push(
     data={"cart": "7"},
     options=Options(fcm_channel="carts"),
 )
+LONG = push(title="T" * 200, body="ä" * 300, data={"k": "ü" * 9}, options=Options(fcm_channel="c"), image="i")
 VARIANTS = {
+    "long": LONG,
     "plain": push(),
     "rich": RICH,
     "translated": push(title_key="T", title_args=("a",), body_key="B", body_args=("b", "c")),
     "silent": push(background=True, data={"sync": "1"}),
     "expired": push(expires_at_ms=NOW_MS - 1),
 }
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_push_is_as_long_before_it_is_built_as_after(name: str) -> None:
+    """The check of definitions measures it without firebase-admin."""
+    built = json.loads(body_of(VARIANTS[name], NOW_MS))["message"]
+    assert size_of(VARIANTS[name]) == payload_bytes(built)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -21,15 +21,20 @@ TOKEN: Final = re.compile(rf"[0-9A-Fa-f]{{1,{TOKEN_LENGTH_MAX}}}")
 Headers = list[tuple[bytes, bytes]]
 
 
-def body_of(push: Push) -> bytes:
-    """The JSON body; raises `Unsendable` when it is longer than APNs takes."""
+def json_of(push: Push) -> bytes:
+    """The JSON body, however long it is."""
     own: dict[str, Any] = {**push.data, "push_id": push.push_id}
     if push.link:
         own["link"] = push.link
     if push.image:
         own["image"] = push.image
     aps = {"content-available": 1} if push.background else _shown(push)
-    body = utf8(json.dumps({**own, "aps": aps}, ensure_ascii=False, separators=(",", ":")))
+    return utf8(json.dumps({**own, "aps": aps}, ensure_ascii=False, separators=(",", ":")))
+
+
+def body_of(push: Push) -> bytes:
+    """The JSON body; raises `Unsendable` when it is longer than APNs takes."""
+    body = json_of(push)
     if len(body) > APNS_BODY_BYTES_MAX:
         raise Unsendable(f"PayloadTooLarge: {len(body)} bytes, APNs takes {APNS_BODY_BYTES_MAX}")
     return body

@@ -12,10 +12,12 @@ from firebase_admin import messaging
 
 from connectors.push.addresses import check_token
 from connectors.push.failures import Unsendable, utf8
-from connectors.push.limits import FCM_PAYLOAD_BYTES_MAX, is_reserved_by_fcm
+from connectors.push.fcm.size import payload_bytes
+from connectors.push.limits import FCM_PAYLOAD_BYTES_MAX, FCM_RESERVED
 from connectors.push.port import Push
 
 TTL_S_MAX: Final = 28 * 86_400
+RESERVED: Final = FCM_RESERVED
 
 _encoder: Final = messaging._MessagingService.JSON_ENCODER  # noqa: SLF001 - the only way to build without sending
 
@@ -38,7 +40,7 @@ def message_of(push: Push, now_ms: int) -> messaging.Message:
 def body_of(push: Push, now_ms: int) -> bytes:
     """The request's body; raises `Unsendable` or `Undeliverable` for what FCM would not take."""
     check_token("fcm", push.token)
-    if any(map(is_reserved_by_fcm, push.data)):
+    if any(map(RESERVED.fullmatch, push.data)):
         raise Unsendable("InvalidArgument: a name of data is reserved by FCM")
     try:
         encoded: dict[str, Any] = _encoder.default(message_of(push, now_ms))
@@ -46,20 +48,9 @@ def body_of(push: Push, now_ms: int) -> bytes:
         # The words of firebase-admin name fields; what is in them could be a person's.
         raise Unsendable(f"InvalidArgument: {type(error).__name__}") from None
     body = utf8(json.dumps({"message": encoded}, ensure_ascii=False, separators=(",", ":")))
-    if (length := _payload_bytes(encoded)) > FCM_PAYLOAD_BYTES_MAX:
+    if (length := payload_bytes(encoded)) > FCM_PAYLOAD_BYTES_MAX:
         raise Unsendable(f"PayloadTooLarge: {length} bytes, FCM takes {FCM_PAYLOAD_BYTES_MAX}")
     return body
-
-
-def _payload_bytes(encoded: dict[str, Any]) -> int:
-    """Bytes of what reaches the app: data and notification."""
-    parts = [encoded.get("data"), encoded.get("notification"), encoded.get("android", {}).get("notification")]
-    return sum(
-        len(name.encode()) + len(str(value).encode())
-        for part in parts
-        if part
-        for name, value in part.items()
-    )
 
 
 def _android(push: Push, now_ms: int) -> messaging.AndroidConfig:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from pywebpush import WebPusher
 
-from connectors.push.failures import NoAnswer, Undeliverable, Unsendable, utf8
+from connectors.push.failures import NoAnswer, Undeliverable, utf8
 from connectors.push.http_call import HttpCaller
-from connectors.push.limits import WEB_PLAIN_BYTES_MAX
 from connectors.push.port import LEASE_OVER, Outcome, Push
 from connectors.push.webpush.answers import TAKEN, outcome_of
+from connectors.push.webpush.message import shown
 from connectors.push.webpush.subscription import SERVICES, Subscription
 from connectors.push.webpush.vapid import Signer
 
@@ -83,19 +82,6 @@ class WebPushSender:
 def topic(collapse_id: str) -> str:
     """A topic: 32 characters of base64url at most (RFC 8030, section 5.4), whatever the collapse id is."""
     return base64.urlsafe_b64encode(hashlib.sha256(utf8(collapse_id)).digest()[:24]).decode()
-
-
-def shown(push: Push) -> bytes:
-    """What the service worker gets; raises `Unsendable` when it is too long."""
-    said: dict[str, Any] = {"push_id": push.push_id, "data": dict(push.data)}
-    if not push.background:
-        options = {"title": push.title, "body": push.body, "link": push.link, "image": push.image}
-        said |= {name: text for name, text in options.items() if text}
-        said["tag"] = push.collapse_id or push.push_id
-    plain = utf8(json.dumps(said, ensure_ascii=False, separators=(",", ":")))
-    if len(plain) > WEB_PLAIN_BYTES_MAX:
-        raise Unsendable(f"PayloadTooLarge: {len(plain)} bytes, Web Push takes {WEB_PLAIN_BYTES_MAX}")
-    return plain
 
 
 def encrypted(push: Push, to: Subscription) -> bytes:
