@@ -163,8 +163,13 @@ async def run_partition(
     async for records in read_topic(bootstrap, DELIVERIES, [partition]):
         for record in records:
             _, item = intake.read(record, ours=True)
-            if isinstance(item, Accepted) and isinstance(item.fact, f.PushRejected | f.PushWithheldLate):
+            if isinstance(item, Accepted) and _gives_back(item.fact):
                 outcome.released.add(item.fact.subject)
+
+
+def _gives_back(fact: f.Fact) -> bool:
+    """Whether a slot of the caps is free again: not while the decision goes to another installation."""
+    return isinstance(fact, f.PushRejected | f.PushWithheldLate) and fact.next_installation is None
 
 
 def fold_partition(

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -257,6 +258,28 @@ def test_opens_and_orders_are_credited_as_the_core_credits_them(url: str) -> Non
 
     assert funnel == (3, 3, 1, 1)
     assert pushes == (3, 3, 0, 1)
+
+
+def test_a_push_that_was_passed_on_was_chosen_twice_and_ends_twice(url: str) -> None:
+    """The refusal names the next installation; until that one has its outcome, it is pending."""
+    started, decided, accepted = send(1, NOON)[0], send(1, NOON)[2], send(1, NOON)[3]
+    assert isinstance(accepted, f.PushAccepted)
+    about = {"push_id": "push-1", "decision_id": "decision-1", "provider": "fcm", "error": "UNREGISTERED"}
+    refused = fact(f.PushRejected, NOON, error_class="token_dead", next_installation="tablet", **about)
+    taken = msgspec.structs.replace(accepted, push_id="push-1b", installation="tablet")
+    asked = (
+        "SELECT sum(p.pushes), sum(p.accepted), sum(p.rejected), sum(p.pending), sum(p.passed_on)"
+        " FROM push_outcomes AS p"
+    )
+    sink = FactSink(url)
+
+    sink.insert(rows_of([(one, NOON) for one in (started, decided, refused)]))
+    (before,) = ask(url, asked).rows
+    sink.insert(rows_of([(one, NOON) for one in (started, decided, refused, taken)]))
+    (after,) = ask(url, asked).rows
+
+    assert before == (2, 0, 1, 1, 1)
+    assert after == (2, 1, 1, 0, 1)
 
 
 def test_receipts_are_joined_to_the_pushes_that_they_are_about(url: str) -> None:
