@@ -48,8 +48,14 @@ ToldOf = Callable[[str], Told]
 """Who hears of a provider's answers."""
 
 
-class _Closable(PushSender, Protocol):
-    async def close(self) -> None: ...
+class Sender(PushSender, Protocol):
+    """A way to a provider with the keys of one app."""
+
+    def service_of(self, token: str, /) -> str:
+        """Which of the provider's services an address is of; each is paced and judged by itself. Total."""
+
+    async def close(self) -> None:
+        """End all connections."""
 
 
 class Routes:
@@ -77,8 +83,9 @@ class Routes:
         self._looked_s = -math.inf
         self._closing: set[asyncio.Task[None]] = set()
         self._state: State = ()
-        self._senders: dict[Way, _Closable] = {}
-        self._paced: dict[Way, PacedSender] = {}
+        self._senders: dict[Way, Sender] = {}
+        self._paced: dict[tuple[str, str, str], PacedSender] = {}
+        """By app, provider and the provider's service; as many as services are named."""
         if file is not None:
             self._take(file, read_credentials(file))
 
@@ -86,7 +93,7 @@ class Routes:
         """For how long an app's way to a provider is paused yet; the longest of all apps. From any thread."""
         now_s = time.monotonic()
         ways = list(self._paced.items())
-        return max((one.pace.paused_s(now_s) for (_, to), one in ways if to == provider), default=0.0)
+        return max((one.pace.paused_s(now_s) for (_, to, _), one in ways if to == provider), default=0.0)
 
     @property
     def ways(self) -> list[Way]:
@@ -96,13 +103,15 @@ class Routes:
     async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`; different ways go side by side."""
         self._look()
-        by_way: dict[Way, list[int]] = defaultdict(list)
+        by_way: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         for place, push in enumerate(pushes):
-            by_way[push.app, push.provider].append(place)
+            way = self._senders.get((push.app, push.provider))
+            service = "" if way is None else way.service_of(push.token)
+            by_way[push.app, push.provider, service].append(place)
         outcomes: list[Outcome] = [NOT_CONFIGURED] * len(pushes)
 
-        async def go(way: Way, places: list[int]) -> None:
-            sender = self._console if way[1] == CONSOLE else self._paced.get(way)
+        async def go(way: tuple[str, str, str], places: list[int]) -> None:
+            sender = self._console if way[1] == CONSOLE else self._way(*way)
             if sender is None:
                 return
             found = await sender.send([pushes[place] for place in places], until_s=until_s)
@@ -139,18 +148,26 @@ class Routes:
 
     def _take(self, file: Path, credentials: Credentials) -> None:
         state = state_of(file, credentials)
-        senders: dict[Way, _Closable] = {}
+        senders: dict[Way, Sender] = {}
         for name, app in credentials.apps.items():
             senders |= self._senders_of(name, app, file, credentials.timeout_s)
         self._credentials, self._state, self._senders = credentials, state, senders
-        rates = {name: min(self._rate_max, app.rate) for name, app in credentials.apps.items()}
-        self._paced = {
-            (app, provider): PacedSender(sender, Pace(rates[app]), self._told(provider))
-            for (app, provider), sender in senders.items()
-        }
+        self._paced = {}
 
-    def _senders_of(self, name: str, app: App, file: Path, timeout_s: float) -> dict[Way, _Closable]:
-        found: dict[Way, _Closable] = {}
+    def _way(self, app: str, provider: str, service: str) -> PushSender | None:
+        """The sender of a way that has credentials, at the pace that its provider's service bears."""
+        sender = self._senders.get((app, provider))
+        if sender is None:
+            return None
+        found = self._paced.get((app, provider, service))
+        if found is None:
+            rate = min(self._rate_max, self._credentials.apps[app].rate)
+            found = PacedSender(sender, Pace(rate), self._told(provider))
+            self._paced[app, provider, service] = found
+        return found
+
+    def _senders_of(self, name: str, app: App, file: Path, timeout_s: float) -> dict[Way, Sender]:
+        found: dict[Way, Sender] = {}
         place = place_of("apps", name)
         if app.apns is not None:
             found[name, "apns"] = self._apns(app.apns, file, f"{place}.apns", timeout_s)
@@ -162,7 +179,7 @@ class Routes:
 
     # Vendors' libraries are loaded for those who use them: a console needs none.
 
-    def _apns(self, part: Apns, file: Path, place: str, timeout_s: float) -> _Closable:
+    def _apns(self, part: Apns, file: Path, place: str, timeout_s: float) -> Sender:
         from connectors.push.apns.sender import PRODUCTION, SANDBOX, ApnsCredential, ApnsSender
 
         key = read_secret(file, part.key_file, f"{place}.key_file").get_secret_value()
@@ -179,13 +196,13 @@ class Routes:
         credential = ApnsCredential(key, part.key_id, part.team_id, part.topic)
         return ApnsSender(credential, server=server, trust=trust, timeout_s=timeout_s)
 
-    def _fcm(self, part: Fcm, file: Path, place: str, timeout_s: float) -> _Closable:
+    def _fcm(self, part: Fcm, file: Path, place: str, timeout_s: float) -> Sender:
         from connectors.push.fcm.sender import SERVER, FcmSender
 
         account = read_account(file, part.account_file, f"{place}.account_file")
         return FcmSender(account, self._wall_ms, server=part.server or SERVER, timeout_s=timeout_s)
 
-    def _web_push(self, part: WebPush, file: Path, place: str, timeout_s: float) -> _Closable:
+    def _web_push(self, part: WebPush, file: Path, place: str, timeout_s: float) -> Sender:
         from connectors.push.webpush.sender import WebPushSender
         from connectors.push.webpush.subscription import SERVICES
         from connectors.push.webpush.vapid import Signer
@@ -196,7 +213,7 @@ class Routes:
         return WebPushSender(signer, self._wall_ms, services=services, timeout_s=timeout_s)
 
 
-async def _close_later(senders: list[_Closable], after_s: float) -> None:
+async def _close_later(senders: list[Sender], after_s: float) -> None:
     """Close senders once nobody can still be waiting for their answers."""
     await asyncio.sleep(after_s)
     await asyncio.gather(*(sender.close() for sender in senders))

@@ -20,6 +20,7 @@ from connectors.push.routes import Routes
 from processors.wall_clock import wall_ms
 from tests.support.providers.apns_mock import write_keys
 from tests.support.providers.fcm_fake import FcmFake
+from tests.support.providers.push_service import Service, keys, subscription
 from tests.support.providers.pushes import push_to
 
 
@@ -151,6 +152,39 @@ def test_wrong_credentials_are_named_before_anything_is_sent(tmp_path: Path, tex
     with pytest.raises(Misconfigured, match=words) as caught:
         Routes(file, Console(), wall_ms)
     assert "PRIVATE KEY" not in str(caught.value)
+
+
+def test_what_one_push_service_says_of_our_key_holds_for_no_other(tmp_path: Path) -> None:
+    """That it refuses all pauses and kills nothing of others, and none of its own."""
+    private, _ = keys()
+    (tmp_path / "vapid.pem").write_text(private)
+    file = tmp_path / "credentials.yaml"
+
+    async def outcomes() -> list[list[Outcome]]:
+        refusing, good = Service(403), Service(201)
+        async with refusing.running() as there, good.running() as here:
+            file.write_text(
+                "apps: {shop: {web_push: {key_file: vapid.pem, contact: 'mailto:a@shop.de',"
+                f" services: ['{there}', '{here}']}}}}}}"
+            )
+            made = Routes(file, Console(), wall_ms)
+            try:
+                theirs = [push_to("web_push", subscription(there, number)) for number in range(60)]
+                found = []
+                for number in range(4):
+                    found.append(await made.send([push_to("web_push", subscription(here, number))]))
+                    found.append(await made.send(theirs))
+                assert made.paused_s("web_push") > 50
+                found.append(await made.send([push_to("web_push", subscription(here, 9))]))
+                return found
+            finally:
+                await made.close()
+
+    found = asyncio.run(outcomes())
+
+    assert {str(one) for one in (*found[0], *found[2], *found[4], *found[6], *found[8])} == {"accepted"}
+    assert {one.error_class for one in found[1]} <= {"credential", "transient"}
+    assert "token_dead" not in {one.error_class for some in found for one in some}
 
 
 SECRET = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg"

@@ -101,6 +101,10 @@ class ApnsSender:
         """See `PushSender.send`."""
         return list(await asyncio.gather(*(self._send(push, until_s) for push in pushes)))
 
+    def service_of(self, _: str) -> str:
+        """See `routes.Sender.service_of`: there is one for all addresses."""
+        return ""
+
     async def close(self) -> None:
         """Take no more pushes, and let those on their way have their answers, within their time."""
         connections = list(self._connections)

@@ -54,6 +54,10 @@ class FcmSender:
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
         return list(await asyncio.gather(*(self._send(push, headers) for push in pushes)))
 
+    def service_of(self, _: str) -> str:
+        """See `routes.Sender.service_of`: there is one for all addresses."""
+        return ""
+
     async def close(self) -> None:
         """End all connections."""
         await self._http.close()

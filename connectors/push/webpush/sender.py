@@ -21,7 +21,7 @@ from connectors.push.http_call import HttpCaller
 from connectors.push.port import LEASE_OVER, Outcome, Push
 from connectors.push.webpush.answers import TAKEN, outcome_of
 from connectors.push.webpush.message import shown
-from connectors.push.webpush.subscription import SERVICES, Subscription
+from connectors.push.webpush.subscription import SERVICES, Subscription, service_of
 from connectors.push.webpush.vapid import Signer
 
 TTL_S: Final = 28 * 86_400
@@ -43,13 +43,18 @@ class WebPushSender:
         self._wall_ms = wall_ms
         self._services = services
         self._http = HttpCaller(timeout_s)
-        self._proven = False
+        self._proven: set[str] = set()
+        """Services that took a push: what one says of our key, another one need not."""
 
     async def send(self, pushes: Sequence[Push], *, until_s: float = math.inf) -> list[Outcome]:
         """See `PushSender.send`."""
         if time.monotonic() >= until_s:
             return [LEASE_OVER] * len(pushes)
         return list(await asyncio.gather(*(self._send(push) for push in pushes)))
+
+    def service_of(self, token: str) -> str:
+        """See `routes.Sender.service_of`: browsers of each kind have a push service of their own."""
+        return service_of(token, self._services)
 
     async def close(self) -> None:
         """End all connections."""
@@ -61,9 +66,10 @@ class WebPushSender:
             reply = await self._http.post(to.endpoint, encrypted(push, to), self._headers(push, to))
         except NoAnswer as error:
             return error.outcome
+        service = self.service_of(push.token)
         if reply.status in TAKEN:
-            self._proven = True
-        return outcome_of(reply, proven=self._proven)
+            self._proven.add(service)
+        return outcome_of(reply, proven=service in self._proven)
 
     def _headers(self, push: Push, to: Subscription) -> dict[str, str]:
         left_s = TTL_S

@@ -63,6 +63,23 @@ class Subscription(msgspec.Struct):
         return f"{place.scheme}://{place.netloc}"
 
 
+class _Endpoint(msgspec.Struct):
+    endpoint: str
+
+
+_endpoint: Final = msgspec.json.Decoder(_Endpoint)
+
+
+def service_of(token: str, services: tuple[str, ...]) -> str:
+    """Which of these services an address is one of; empty: of none. Total."""
+    try:
+        place = urlsplit(_endpoint.decode(token).endpoint)
+        host, port = place.hostname or "", place.port
+    except (ValueError, RecursionError):
+        return ""
+    return next((one for one in services if _is(host, port, place.scheme, one)), "")
+
+
 def _bytes(text: str) -> bytes:
     bare = text.rstrip("=")
     return base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
