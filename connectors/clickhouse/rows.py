@@ -17,6 +17,8 @@ from connectors.codec import topic_of
 from ledger import facts as f
 from ledger.consent import register_of, spoken, token_id
 from ledger.consent_fold import effective_time
+from ledger.token_loss import WRONG
+from ledger.void_addresses import is_void
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,6 +70,13 @@ def _permission(fact: Any) -> tuple[str, str, str]:
 
 def _token_id(fact: Any) -> str:
     return token_id(fact.provider, fact.token) if isinstance(fact, f.TokenRegistered) else fact.token_id
+
+
+def _cause(fact: Any) -> str:
+    """Why an address is dead; of one that never was an address, its registration says so."""
+    if isinstance(fact, f.TokenRegistered):
+        return WRONG if is_void(fact.provider, fact.token) else ""
+    return str(fact.cause)
 
 
 def _held_out(fact: Any) -> bool:
@@ -129,7 +138,7 @@ TOKEN_FACTS: Final = (
     _field("provider", NAME),
     Column("token_id", "String", lambda fact, _: _token_id(fact)),
     _field("reason", NAME),
-    _field("cause", NAME),
+    Column("cause", NAME, lambda fact, _: _cause(fact)),
     _optional("last_seen_ok", INSTANT),
     _optional("first_seen_gone", INSTANT),
 )

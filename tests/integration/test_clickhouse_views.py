@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -39,7 +39,7 @@ def url(stack: Servers) -> Iterator[str]:
     drop_database(stack.clickhouse_url)
 
 
-def rows_of(facts: list[tuple[f.Fact, int]]) -> list[tuple[f.Fact, int, int, int]]:
+def rows_of(facts: Sequence[tuple[f.Fact, int]]) -> list[tuple[f.Fact, int, int, int]]:
     """Facts as the metrics role hands them over, each with an offset of its own."""
     return [(one, 0, offset, appended) for offset, (one, appended) in enumerate(facts)]
 
@@ -126,6 +126,22 @@ def test_consent_current_says_what_the_core_says(
     wanted = {name: fold(mine) for name, mine in everything.items()}
     assert places == {name: consent_of(state) for name, state in wanted.items()}
     assert choices == {name: preferences_of(state) for name, state in wanted.items()}
+
+
+def test_an_address_that_never_was_one_is_dead_for_analysts_too(url: str) -> None:
+    """From its registration on, until the app registers another one."""
+    told = [
+        fact(f.TokenRegistered, NOON + number, provider="fcm", token=token)
+        for number, token in enumerate(("token-1", "null", "token-2"))
+    ]
+    asked = "SELECT token_live FROM consent_current"
+    live = []
+    for number in range(len(told)):
+        facts: list[Dated] = [(one, one.occurred_at) for one in told[: number + 1]]
+        FactSink(url).insert(rows_of(facts))
+        live.append(ask(url, asked).rows[0][0])
+        assert consent_of(fold(facts))["phone"][5] is live[-1]
+    assert live == [True, False, True]
 
 
 def test_a_week_counted_by_the_views_is_the_week_counted_in_python(url: str) -> None:
