@@ -18,7 +18,7 @@ class Fault(enum.Enum):
     """The address is of another app, project, environment or key than ours; or all are, because ours is
     wrong. Which of the two, `proven` tells."""
     SUSPECT = "suspect"
-    """We were not authenticated, and the answer does not say whether that is for this address alone."""
+    """We were refused, and the answer does not say whether for this address alone; `refusals` finds out."""
     BUSY_ADDRESS = "busy_address"
     """This address gets too much at once; others do not."""
     CREDENTIAL = "credential"

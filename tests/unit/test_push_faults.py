@@ -79,7 +79,7 @@ def test_whatever_a_provider_answers_has_an_outcome(proven: bool, status: int, b
         (400, fcm_body("INVALID_ARGUMENT", "Request contains an invalid argument."), "M"),
         (400, fcm_body("INVALID_ARGUMENT", "Invalid data payload key: from"), "M"),
         (404, fcm_body("UNREGISTERED", "Requested entity was not found.", status="NOT_FOUND"), "A"),
-        (404, fcm_body("", "Requested entity was not found.", status="NOT_FOUND"), "F"),
+        (404, fcm_body("", "Requested entity was not found.", status="NOT_FOUND"), "S"),
         (404, b"<html>", "C"),
         (401, fcm_body("", "Request had invalid credentials.", status="UNAUTHENTICATED"), "C"),
         (403, fcm_body("SENDER_ID_MISMATCH", "SenderId mismatch", status="PERMISSION_DENIED"), "F"),
@@ -90,7 +90,13 @@ def test_whatever_a_provider_answers_has_an_outcome(proven: bool, status: int, b
 )
 def test_fcm_s_answers_are_told_apart_by_code_detail_and_words(status: int, body: bytes, fault: str) -> None:
     """A field that is named counts more than words."""
-    names = {"A": Fault.ADDRESS, "F": Fault.FOREIGN, "M": Fault.MESSAGE, "C": Fault.CREDENTIAL}
+    names = {
+        "S": Fault.SUSPECT,
+        "A": Fault.ADDRESS,
+        "F": Fault.FOREIGN,
+        "M": Fault.MESSAGE,
+        "C": Fault.CREDENTIAL,
+    }
     assert fcm.fault_of(status, fcm._said(body)) is names.get(fault, Fault.PROVIDER)
 
 

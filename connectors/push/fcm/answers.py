@@ -19,7 +19,7 @@ QUOTA_WAIT_S: Final = 60.0
 FAULTS: Final[dict[str, Fault]] = {
     "UNREGISTERED": Fault.ADDRESS,
     "SENDER_ID_MISMATCH": Fault.FOREIGN,
-    "NOT_FOUND": Fault.FOREIGN,
+    "NOT_FOUND": Fault.SUSPECT,
     "APNS_AUTH_ERROR": Fault.CREDENTIAL,
     "PERMISSION_DENIED": Fault.CREDENTIAL,
     "THIRD_PARTY_AUTH_ERROR": Fault.CREDENTIAL,
@@ -31,7 +31,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "INVALID_ARGUMENT": Fault.MESSAGE,
 }
 """By FCM's error code in an answer's details, else by the general one beside its status. A project that does
-not exist answers NOT_FOUND to every push, one that exists for a token that it does not know."""
+not exist (any more) answers NOT_FOUND to every push, one that exists for a token that it does not know."""
 OF_TOKEN: Final = Fault.FOREIGN
 """INVALID_ARGUMENT where the field or, without one, the message says that it is the token."""
 FIELD: Final = "message.token"
