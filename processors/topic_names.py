@@ -22,3 +22,6 @@ LINKS_CHANGELOG: Final = "optin.journeys-links-changelog"
 ITEMS_CHANGELOG: Final = "optin.journeys-items-changelog"
 CONSENT_CHANGELOG: Final = "optin.delivery-consent-changelog"
 SENDS_CHANGELOG: Final = "optin.delivery-sends-changelog"
+
+LANE_OUTPUTS: Final = (DECISIONS, DELIVERIES, DEAD_LETTERS, REPLIES)
+"""All topics that transactions of lanes append to, beside the lane's changelog."""

@@ -57,6 +57,7 @@ from processors.topic_names import (
     ITEM_CHANGES,
     ITEMS_CHANGELOG,
     JOURNEYS_CHANGELOG,
+    LANE_OUTPUTS,
     LINKS,
     LINKS_CHANGELOG,
     PERMISSIONS,
@@ -114,7 +115,9 @@ class Worker:
             self.app,
             name,
             LaneTable(changelog, rows),
-            TransactionalWriter(settings.kafka_bootstrap, prefix, settings.transaction_timeout_s),
+            TransactionalWriter(
+                settings.kafka_bootstrap, prefix, settings.transaction_timeout_s, LANE_OUTPUTS
+            ),
             self.watermarks,
             bootstrap=settings.kafka_bootstrap,
             clock=wall_ms,

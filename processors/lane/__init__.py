@@ -7,7 +7,8 @@ one partition. One transaction moves outputs, state and source positions togethe
 `lane`       one task per partition number: fold chunks and due timers, commit, then apply.
 `table`      rows and positions of owned partitions; `changelog` reads them back in bulk.
 `writer`     one transactional producer per partition: the broker decides who owns it.
-`recovery`   on assignment: claim, read, seek, resume. In this order.
+`markers`    a commit is a marker, not an answer; `leaders` asks Kafka for them and writes what it forgot.
+`recovery`   on assignment: claim, settle, read, seek, resume. In this order.
 `merge`      the event clock's order over several topics.
 `watchdog`   ends a process that has work and does none.
 

@@ -33,6 +33,12 @@ class Probe:
     def recovering(self) -> None:
         """Partitions were assigned; now their state is read back."""
 
+    def settled(self, lane: str, fate: str) -> None:
+        """A partition had a transaction hanging, without markers; it was `committed` or `aborted` there."""
+
+    def unsettled(self, lane: str) -> None:
+        """A transaction hangs and nothing shows its fate: the process ends, having written nothing."""
+
     def recovered(self, lane: str, records: int, claim_s: float, read_s: float) -> None:
         """A lane claimed what came and read back so many changelog records."""
 

@@ -1,7 +1,8 @@
-"""What happens on an assignment: claim, read back, seek, resume. In this order.
+"""What happens on an assignment: claim, settle, read back, seek, resume. In this order.
 
 The group only decides who tries. Claiming first means that the former owner can no longer move the end of
-the changelog that is read next; seeking last means that the first chunk starts where the state stands.
+the changelog that is read next; settling means that nothing of its hangs before that end; seeking last means
+that the first chunk starts where the state stands.
 """
 
 # Faust's abstract types hide what its drivers really are; this file works on the drivers.
@@ -19,6 +20,7 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 
 from processors.lane.changelog import read_back
+from processors.lane.markers import Unsettled
 from processors.lane.table import Partition, UnreadableState
 
 if TYPE_CHECKING:
@@ -28,6 +30,16 @@ log = logging.getLogger(__name__)
 
 EXIT_UNREADABLE_STATE: Final = 78
 """Exit code of a process that is older than the state that it found (EX_CONFIG)."""
+
+EXIT_UNSETTLED: Final = 79
+"""Exit code of a process that found a hanging transaction whose fate nothing shows."""
+
+UNSETTLED_ADVICE: Final = (
+    "Nothing was written. See docs/how-to/end-a-hanging-transaction.md: find it with"
+    " `kafka-transactions.sh find-hanging`, and end it by hand"
+)
+UNSETTLED_SHOWN_S: Final = 20.0
+"""Before it ends for that, a process stays long enough for its metrics to be read."""
 
 
 class LaneRecovery(Recovery):
@@ -57,6 +69,13 @@ class LaneRecovery(Recovery):
             # `_wait` raises RebalanceAgain when the next assignment arrives meanwhile.
             try:
                 await self._wait(assign(lane, mine, overtaken))
+            except Unsettled as error:
+                # A claim is all that was written: going on could tear state and outputs apart for good.
+                log.critical("lane %s: %s. %s", lane.name, error, UNSETTLED_ADVICE)
+                app.lane_probe.unsettled(lane.name)
+                await asyncio.sleep(UNSETTLED_SHOWN_S)
+                logging.shutdown()
+                os._exit(EXIT_UNSETTLED)
             except UnreadableState as error:
                 # Nothing was folded or written; another start of this binary would end the same way.
                 log.critical("lane %s: %s", lane.name, error)
@@ -83,7 +102,7 @@ class LaneRecovery(Recovery):
 
 
 async def assign(lane: Lane, partitions: set[int], overtaken: Any) -> None:
-    """Drop what left; claim and read back what came.
+    """Drop what left; claim, settle and read back what came.
 
     A partition that stayed is not read again: had somebody claimed it meanwhile, our next transaction
     would fail. Stops early, leaving what came unrecovered, once `overtaken()` is true.
@@ -99,6 +118,11 @@ async def assign(lane: Lane, partitions: set[int], overtaken: Any) -> None:
     started = time.monotonic()
     await asyncio.gather(*(writer.release(partition) for partition in fresh))
     await asyncio.gather(*(writer.claim(partition) for partition in fresh))
+    for partition in sorted(fresh):
+        for (topic, _), committed in (await writer.settle(partition, table.changelog)).items():
+            fate = "committed" if committed else "aborted"
+            log.warning("a transaction hung on %s/%d: its markers were forgotten; %s", topic, partition, fate)
+            lane.probe.settled(lane.name, fate)
     claimed = time.monotonic()
     for partition in fresh:
         table.partitions[partition] = Partition()

@@ -165,6 +165,20 @@ RECOVERED: Final = Counter(
     labels=_LANE,
     from_zero=False,
 )
+SETTLED: Final = Counter(
+    name="optin_settled_partitions_total",
+    meaning="Partitions on which a transaction hung, its markers forgotten by Kafka; a claim ended it.",
+    rises="Kafka forgets markers when it restarts: see the how-to about hanging transactions.",
+    roles=LANE_ROLES,
+    labels={**_LANE, "fate": ("committed", "aborted")},
+)
+UNSETTLED: Final = Gauge(
+    name="optin_unsettled_lane",
+    meaning="1 while a worker, about to end, tells that a transaction hangs and nothing shows its fate.",
+    rises="The lane stands still until an operator ends that transaction: its log and the how-to say how.",
+    roles=LANE_ROLES,
+    labels=_LANE,
+)
 ROWS: Final = Gauge(
     name="optin_table_rows",
     meaning="Rows in memory: subjects, attempts without an outcome, and notes of when an address worked.",

@@ -37,6 +37,14 @@ class LaneMeter(Probe):
         """See `Probe.recovering`."""
         self._health.enter("recovering")
 
+    def settled(self, lane: str, fate: str) -> None:
+        """See `Probe.settled`."""
+        self._meters.add(c.SETTLED, lane=lane, fate=fate)
+
+    def unsettled(self, lane: str) -> None:
+        """See `Probe.unsettled`."""
+        self._meters.set(c.UNSETTLED, 1, lane=lane)
+
     def recovered(self, lane: str, records: int, claim_s: float, read_s: float) -> None:
         """See `Probe.recovered`."""
         self._meters.observe(c.CLAIM, claim_s, lane=lane)

@@ -168,6 +168,8 @@ tests:
       - {{series: 'optin_input_lag_records{{role="journeys", topic="t", instance="a"}}', values: '20000x40'}}
       - {{series: 'optin_since_progress_seconds{{role="journeys", instance="a"}}', values: '31x40'}}
       - {{series: 'optin_rebalances_total{{role="journeys", instance="a"}}', values: '2 1 2 1 2 1 2 1x33'}}
+      - {{series: 'optin_unsettled_lane{{role="journeys", lane="subjects"}}', values: '0x25 1x15'}}
+      - {{series: 'optin_settled_partitions_total{{role="journeys", lane="links"}}', values: '0x25 1x15'}}
       - {{series: 'optin_dead_letters_total{{role="journeys", reason="empty"}}', values: '0x25 1x15'}}
       - {{series: 'optin_misplaced_facts_total{{role="journeys", topic="t"}}', values: '0x25 1x15'}}
       - {{series: 'optin_revocation_latency_seconds_bucket{{role="journeys", le="5"}}', values: '0x40'}}

@@ -22,6 +22,7 @@ from processors.agents.identity_linker import IdentityLinker
 from processors.agents.push_sender import PushSenderHandler
 from processors.agents.reach_rows import Attempt
 from processors.agents.subject_rows import SubjectHandler
+from processors.lane import markers
 from processors.lane.lane import Lane
 from processors.lane.table import LaneTable
 from processors.lane.transaction import Transaction
@@ -97,6 +98,14 @@ def _forgotten_attempt(honest: Any) -> Any:
 
 async def _true(*_: Any) -> bool:
     return True
+
+
+async def _none(*_: Any) -> None:
+    pass
+
+
+async def _nothing(*_: Any) -> dict[Any, bool]:
+    return {}
 
 
 def _stable(honest: Any) -> Any:  # noqa: ARG001 - every change is given the honest thing
@@ -177,15 +186,24 @@ BUGS: Final[dict[str, Bug]] = {
         _instead(Lane, "_commit", _effects_first), "handed over before its attempt was committed", 0
     ),
     "a fenced commit is passed over": Bug(
-        _instead(Writer, "transact", _fence_ignored), "is not the fold of its facts", 4
+        _instead(Writer, "transact", _fence_ignored), "is not the fold of its facts", 51
     ),
-    "no fence on claim": Bug(_instead(Broker, "fencing", lambda _: False), "dead letters", 79),
+    "no fence on claim": Bug(_instead(Broker, "fencing", lambda _: False), "dead letters", 13),
+    "answers trusted, not markers": Bug(
+        _instead(markers, "marked", lambda _: _none), "handed over before its attempt was committed", 0
+    ),
+    "a hanging transaction is not settled": Bug(
+        _instead(markers, "settle", lambda _: _nothing), "dead letters", 0
+    ),
+    "hanging transactions are aborted": Bug(
+        _instead(markers, "_complete", lambda _: lambda *_: False), "times", 8
+    ),
     "barrier skipped": Bug(
         _instead(wiring, "_folded", lambda _: _true), "without a barrier within the lease", 0
     ),
     "barrier at the stable offset": Bug(_instead(Ends, "ends", _stable), "handed over after a revocation", 9),
     "attempt row not written": Bug(
-        _instead(Transaction, "put", _forgotten_attempt), "has the outcomes []", 14
+        _instead(Transaction, "put", _forgotten_attempt), "has the outcomes []", 7
     ),
     "timers not rebuilt": Bug(
         _instead(LaneTable, "rebuild_timers", lambda _: lambda *_: None), "does not come to rest", 16
@@ -199,10 +217,10 @@ BUGS: Final[dict[str, Bug]] = {
         _instead(intake, "dead_letter", lambda _: lambda *_: None), "has 0 dead letters", 0
     ),
     "lease renewed at the hand-over": Bug(
-        _instead(HandOver, "after", _lease_renewed), "without a barrier within the lease", 272
+        _instead(HandOver, "after", _lease_renewed), "without a barrier within the lease", 150
     ),
     "called unknown on its way": Bug(
-        _instead(PushSenderHandler, "fire", _called_unknown_on_its_way), "has the outcomes", 15
+        _instead(PushSenderHandler, "fire", _called_unknown_on_its_way), "has the outcomes", 7
     ),
     "linked before it is unlinked": Bug(
         _instead(IdentityLinker, "announce", _links_first), "before it unlinked the former one", 9

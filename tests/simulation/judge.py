@@ -205,8 +205,8 @@ def delivery_objections(world: World, ledger: Ledger, decisions: Decisions) -> l
             if fields.get("next_installation"):
                 passed[where[0], fields["next_installation"]] += 1
         elif name == "PushAttempted":
-            assert record.ending is not None
-            attempts.setdefault(fields["push_id"], record.ending.decided_at)
+            assert record.stretch is not None
+            attempts.setdefault(fields["push_id"], record.stretch.marked_at)
     found += [f"delivery event {event} is there {n} times" for event, n in events.items() if n != 1]
     sends = {send["decision_id"]: send for send in decisions.sends}
     wanted = {(name, installation) for name, send in sends.items() for installation in send["installations"]}
@@ -258,11 +258,12 @@ def promise_objections(
         states = [fold(known)]
     else:
         partition = home(subject.encode(), ledger.partitions)
+        # One asked for at the very moment of the hand-over is that of the decisions behind it.
         began = max(
             (
                 ask.at
                 for ask in world.asks
-                if (ask.worker, ask.partition) == (hand_over.worker, partition) and ask.at <= hand_over.at
+                if (ask.worker, ask.partition) == (hand_over.worker, partition) and ask.at < hand_over.at
             ),
             default=-1e12,
         )

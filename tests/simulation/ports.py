@@ -14,8 +14,11 @@ from typing import Any, TypeVar
 
 from connectors.kafka.append import Addressed
 from connectors.push.port import Outcome, Push
+from processors.lane import markers
+from processors.lane.markers import Producing, Sequences
+from processors.lane.position import POSITION_KEY
 from processors.lane.writer import Writes
-from tests.simulation.broker import Fenced
+from tests.simulation.broker import Fenced, Place, Record
 from tests.simulation.faults import Strikes
 from tests.simulation.loop import Process
 from tests.simulation.world import World
@@ -51,7 +54,14 @@ class Wire:
                 else:
                     answer.set_result(result)  # type: ignore[arg-type]
 
+        def again() -> None:
+            if self.process.alive:  # whoever lives tries again until the broker answers
+                at_server()
+
         def at_server() -> None:
+            if what != "send" and loop.time() < self.world.broker.down_until:
+                loop.later(self.world.broker.down_until - loop.time() + there, again)
+                return
             try:
                 result, error = done(), None
             except Exception as raised:  # noqa: BLE001 - it goes to whoever called
@@ -72,45 +82,98 @@ class Wire:
 class Writer:
     """`TransactionalWriter`'s interface on the simulated broker."""
 
-    def __init__(self, wire: Wire, prefix: str) -> None:
+    def __init__(self, wire: Wire, prefix: str, outputs: Sequence[str]) -> None:
         self._wire = wire
         self._prefix = prefix
-        self._epochs: dict[int, int] = {}
+        self._outputs = outputs
+        self._owned: dict[int, tuple[int, int, Sequences]] = {}
+        """Partition number -> (producer id, epoch, what was written)."""
         self.transactions = 0
         self.batches = 0
 
     async def claim(self, partition: int) -> None:
-        """InitProducerId, and again until the former transaction is marked everywhere."""
+        """InitProducerId, and again until the former transaction is over."""
         broker, name = self._wire.world.broker, f"{self._prefix}-{partition}"
-        epoch = await self._wire.call("claim", lambda: broker.claim(name))
+        producer, epoch = await self._wire.call("claim", lambda: broker.claim(name))
         for _ in range(BEGIN_TRIES_MAX):
             if await self._wire.call("claimed", lambda: broker.settled(name)):
-                self._epochs[partition] = epoch
+                self._owned[partition] = producer, epoch, Sequences()
                 return
             await asyncio.sleep(RETRY_S)
         raise Fenced(f"{name}: the former transaction does not end")
 
+    async def settle(self, partition: int, changelog: str) -> dict[Place, bool]:
+        """End what hangs of the partition number."""
+        producer, _, _ = self._owned[partition]
+        servers = Leaders(self._wire)
+        return await markers.settle(servers, servers, (changelog, partition), self._outputs, producer)
+
     async def release(self, partition: int) -> None:
         """Forget the partition."""
-        self._epochs.pop(partition, None)
+        self._owned.pop(partition, None)
 
     async def transact(self, partition: int, writes: Writes) -> None:
-        """One transaction: begin, a batch for each topic at the same time, commit."""
-        broker, name, epoch = self._wire.world.broker, f"{self._prefix}-{partition}", self._epochs[partition]
+        """One transaction: begin, a batch for each topic at the same time, commit, and its markers."""
+        broker, name = self._wire.world.broker, f"{self._prefix}-{partition}"
+        producer, epoch, sequences = self._owned[partition]
         call = self._wire.call
+        batches = [(topic, list(items)) for topic, items in writes.items()]
+        places = [(topic, partition) for topic, _ in batches]
         for _ in range(BEGIN_TRIES_MAX):
-            if await call("begin", lambda: broker.begun(name, epoch)):
+            if await call("begin", lambda: broker.begun(name, epoch, places)):
                 break
             await asyncio.sleep(RETRY_S)
-        batches = [(topic, list(items)) for topic, items in writes.items()]
+        counts = {topic: len(items) for topic, items in batches if topic in self._outputs}
+        stamp = sequences.stamp(producer, epoch, counts)
 
         def batch(topic: str, items: list[tuple[bytes | None, bytes | None]]) -> Any:
-            return call("produce", lambda: broker.produce(name, epoch, (topic, partition), items))
+            stamped = [(key, value, markers.headers_of(key, stamp)) for key, value in items]
+            return call("produce", lambda: broker.produce(name, epoch, (topic, partition), stamped))
 
         await asyncio.gather(*(batch(topic, items) for topic, items in batches))
         self.batches += len(batches)
         await call("commit", lambda: broker.commit(name, epoch))
+        await markers.marked(Leaders(self._wire), places, producer, epoch)
         self.transactions += 1
+
+
+class Leaders:
+    """`markers.Leaders` and `markers.Changelogs` on the simulated broker."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._broker = wire.world.broker
+
+    def now_ms(self) -> int:
+        """The broker's clock."""
+        return self._broker.now_ms()
+
+    async def describe(self, places: Iterable[Place]) -> dict[Place, list[Producing]]:
+        """DescribeProducers."""
+        asked = list(places)
+        return await self._wire.call(
+            "describe", lambda: {place: self._broker.describe(place) for place in asked}
+        )
+
+    async def mark(self, place: Place, producing: Producing, epoch: int, *, committed: bool) -> None:
+        """WriteTxnMarkers."""
+        await self._wire.call(
+            "mark", lambda: self._broker.mark(place, producing.producer, epoch, committed=committed)
+        )
+
+    async def last_open(self, place: Place, open_at: int) -> markers.Headers | None:
+        """Read uncommitted."""
+        return await self._wire.call("last open", lambda: _position(self._broker.tail(place, open_at)))
+
+    async def last_committed(self, place: Place) -> markers.Headers | None:
+        """Read committed."""
+        end = self._broker.end_offset(place)
+        return await self._wire.call("last", lambda: _position(self._broker.fetch(place, 0, end)[0]))
+
+
+def _position(records: Iterable[Record]) -> markers.Headers | None:
+    found = [record.headers for record in records if record.key == POSITION_KEY]
+    return found[-1] if found else None
 
 
 class Ends:

@@ -34,6 +34,10 @@ AIMED_EFFECT_MAX: Final = 12
 EVENT_CLOCK_SHARE: Final = 1_000
 """By the event clock only leases go by a worker's own clock, and waiting for one is asking every 50 ms."""
 
+FORGETTING: Final = 0.5
+"""The share of seeds whose broker forgets markers at its restarts."""
+FORGETTING_SALT: Final = 0x5EED
+
 SHARED: Final = 0.4
 DUPLICATED: Final = 0.08
 POISONED: Final = 0.04
@@ -70,11 +74,12 @@ class Publication:
 class Fault:
     """Something that goes wrong in a role.
 
-    `kind`: crash, freeze, slow, stop, join. It strikes at the role's effect (call to a server) no. `effect`,
-    counted over those of the kind `call` (empty: all), and `when` in the course of it: before it is sent,
-    in_flight, or after its answer. With the call `time` it strikes a worker `effect` ms after the start,
-    whatever that does. `seconds`: how long a worker is frozen or a call is under way, or until a dead worker
-    is started again.
+    `kind`: crash, freeze, slow, stop, join, forget. It strikes at the role's effect (call to a server) no.
+    `effect`, counted over those of the kind `call` (empty: all), and `when` in the course of it: before it is
+    sent, in_flight, or after its answer. With the call `time` it strikes a worker `effect` ms after the
+    start, whatever that does. `seconds`: how long a worker is frozen or a call is under way, until a dead
+    worker is started again, or until the broker, which writes no markers from then on, restarts and forgets
+    some.
     """
 
     kind: str
@@ -164,7 +169,10 @@ def scenario(seed: int) -> Scenario:
         clocks_s=clocks,
         provider=(hang, fail, unknown, rejected),
         publications=publications,
-        faults=tuple(_fault(draw, len(publications), span_s) for _ in range(draw.randint(0, 8))),
+        faults=(
+            *(_fault(draw, len(publications), span_s) for _ in range(draw.randint(0, 8))),
+            *_forgetting(random.Random(seed ^ FORGETTING_SALT), span_s),
+        ),
     )
 
 
@@ -202,6 +210,28 @@ def _fault(draw: random.Random, publications: int, span_s: float) -> Fault:
     # Early effects (the first claims and reads) are as likely as late ones.
     reach = draw.choice((30, 150, 12 * publications))
     return Fault(kind, role, "", draw.randint(1, max(1, reach)), when, seconds)
+
+
+def _forgetting(draw: random.Random, span_s: float) -> list[Fault]:
+    """Restarts of a broker that forgets markers; drawn apart, so that the other faults stay as they are."""
+    if draw.random() >= FORGETTING:
+        return []
+    return [
+        Fault(
+            "forget",
+            draw.choice(ROLES),
+            *draw.choice(
+                (
+                    ("commit", draw.randint(1, 3 * AIMED_EFFECT_MAX)),
+                    ("claim", draw.randint(1, AIMED_EFFECT_MAX)),
+                    (TIME, draw.randint(0, int(1_200 * span_s))),
+                )
+            ),
+            draw.choice(("before", "in_flight", "after")),
+            draw.choice((0.01, 0.3, 2.0, 12.0)),
+        )
+        for _ in range(draw.randint(1, 3))
+    ]
 
 
 def _publications(

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Coroutine
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -98,40 +99,40 @@ def test_a_frozen_process_goes_on_when_it_is_thawed(servers: Servers) -> None:
 def test_a_transaction_is_seen_whole_after_its_marker(servers: Servers) -> None:
     """Before it, nothing behind its first record is seen either; the marker takes an offset."""
     broker = servers.broker
-    epoch = broker.claim("id")
-    assert broker.begun("id", epoch)
-    broker.produce("id", epoch, PLACE, [(b"k", b"1"), (b"k", b"2")])
+    _, epoch = broker.claim("id")
+    assert broker.begun("id", epoch, [PLACE])
+    broker.produce("id", epoch, PLACE, [(b"k", b"1", ()), (b"k", b"2", ())])
     broker.append(PLACE, b"k", b"plain")
     assert servers.seen() == []
     assert (broker.stable_offset(PLACE), broker.end_offset(PLACE)) == (0, 3)
 
     broker.commit("id", epoch)
-    assert not broker.begun("id", epoch)
+    assert not broker.begun("id", epoch, [PLACE])
     servers.wait(1)
 
     assert servers.seen() == [b"1", b"2", b"plain"]
     assert broker.fetch(PLACE, 0, 100)[1] == broker.end_offset(PLACE) == 4
-    assert broker.begun("id", epoch)
+    assert broker.begun("id", epoch, [PLACE])
 
 
 def test_a_claim_aborts_what_is_open_and_locks_the_old_owner_out(servers: Servers) -> None:
     """Whatever the old owner does next fails, and its records are never seen."""
     broker = servers.broker
-    old = broker.claim("id")
-    broker.begun("id", old)
-    broker.produce("id", old, PLACE, [(b"k", b"lost")])
+    _, old = broker.claim("id")
+    broker.begun("id", old, [PLACE])
+    broker.produce("id", old, PLACE, [(b"k", b"lost", ())])
 
-    new = broker.claim("id")
+    _, new = broker.claim("id")
     for act in (
         lambda: broker.commit("id", old),
-        lambda: broker.produce("id", old, PLACE, [(b"k", b"late")]),
-        lambda: broker.begun("id", old),
+        lambda: broker.produce("id", old, PLACE, [(b"k", b"late", ())]),
+        lambda: broker.begun("id", old, [PLACE]),
     ):
         with pytest.raises(Fenced):
             act()
     servers.wait(1)
-    broker.begun("id", new)
-    broker.produce("id", new, PLACE, [(b"k", b"kept")])
+    broker.begun("id", new, [PLACE])
+    broker.produce("id", new, PLACE, [(b"k", b"kept", ())])
     broker.commit("id", new)
     servers.wait(1)
 
@@ -142,14 +143,65 @@ def test_a_claim_aborts_what_is_open_and_locks_the_old_owner_out(servers: Server
 def test_a_forgotten_transaction_is_aborted(servers: Servers) -> None:
     """Its producer can't go on with it."""
     broker = servers.broker
-    epoch = broker.claim("id")
-    broker.begun("id", epoch)
-    broker.produce("id", epoch, PLACE, [(b"k", b"lost")])
+    _, epoch = broker.claim("id")
+    broker.begun("id", epoch, [PLACE])
+    broker.produce("id", epoch, PLACE, [(b"k", b"lost", ())])
     servers.wait(60)
 
     assert broker.stable_offset(PLACE) == broker.end_offset(PLACE)
     with pytest.raises(Fenced):
         broker.commit("id", epoch)
+
+
+def test_a_forgotten_marker_leaves_records_to_the_next_end(servers: Servers) -> None:
+    """The coordinator calls the commit over; its records share the fate of what comes next there."""
+    broker, other = servers.broker, ("output", 0)
+    _, epoch = broker.claim("id")
+    broker.hold_markers()
+    broker.begun("id", epoch, [PLACE, other])
+    broker.produce("id", epoch, PLACE, [(b"k", b"1", ())])
+    broker.commit("id", epoch)
+    servers.wait(1)
+    assert not broker.begun("id", epoch, [PLACE])
+
+    with mock.patch("tests.simulation.broker.FORGOTTEN", 1.0):
+        broker.restart(0.1)
+    servers.wait(1)
+    assert (broker.stable_offset(PLACE), broker.end_offset(PLACE)) == (0, 1)
+    assert [(one.epoch, one.open_at) for one in broker.describe(PLACE)] == [(epoch, 0)]
+
+    assert broker.begun("id", epoch, [other])
+    broker.commit("id", epoch)
+    servers.wait(1)
+    assert servers.seen() == []
+    broker.begun("id", epoch, [PLACE])
+    broker.produce("id", epoch, PLACE, [(b"k", b"2", ())])
+    broker.claim("id")
+    servers.wait(1)
+
+    assert servers.seen() == []
+    assert broker.stable_offset(PLACE) == broker.end_offset(PLACE) == 3
+
+
+def test_a_marker_from_outside_ends_what_hangs(servers: Servers) -> None:
+    """Unless a later owner was seen on the partition."""
+    broker = servers.broker
+    number, epoch = broker.claim("id")
+    broker.hold_markers()
+    broker.begun("id", epoch, [PLACE])
+    broker.produce("id", epoch, PLACE, [(b"k", b"1", ())])
+    broker.commit("id", epoch)
+    with mock.patch("tests.simulation.broker.FORGOTTEN", 1.0):
+        broker.restart(0.1)
+    servers.wait(1)
+
+    broker.mark(PLACE, number, epoch, committed=True)
+    assert servers.seen() == [b"1"]
+    _, later = broker.claim("id")
+    broker.begun("id", later, [PLACE])
+    broker.produce("id", later, PLACE, [(b"k", b"2", ())])
+    with pytest.raises(Fenced):
+        broker.mark(PLACE, number, epoch, committed=True)
 
 
 def test_an_aborted_record_of_others_is_stepped_over(servers: Servers) -> None:

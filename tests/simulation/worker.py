@@ -35,7 +35,13 @@ from processors.lane import recovery
 from processors.lane.hooks import Hooks
 from processors.lane.lane import Lane
 from processors.lane.table import LaneTable, RowCodec
-from processors.topic_names import CONSENT_CHANGELOG, JOURNEYS_CHANGELOG, LINKS_CHANGELOG, SENDS_CHANGELOG
+from processors.topic_names import (
+    CONSENT_CHANGELOG,
+    JOURNEYS_CHANGELOG,
+    LANE_OUTPUTS,
+    LINKS_CHANGELOG,
+    SENDS_CHANGELOG,
+)
 from tests.simulation.consumer import App
 from tests.simulation.definitions import definitions_of
 from tests.simulation.group import Assignment, Group, Member
@@ -80,7 +86,7 @@ class Worker:
 
     def _lane(self, name: str, changelog: str, rows: RowCodec, *, real_timers: bool = False) -> Lane:
         world = self._wire.world
-        writer: Any = Writer(self._wire, f"optin.{self.role}-{name}")
+        writer: Any = Writer(self._wire, f"optin.{self.role}-{name}", LANE_OUTPUTS)
         wire: Any = self._wire
         watermarks: Any = self.watermarks
         return Lane(

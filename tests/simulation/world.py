@@ -34,6 +34,8 @@ SETTLE_S_MAX: Final = 5 * 86_400.0
 LOOK_S: Final = 0.5
 LOOK_S_MAX: Final = 1_800.0
 WORKERS_MAX: Final = 8
+DOWN_S: Final = (0.1, 1.0, 8.0)
+"""How long a restarting broker is away."""
 LIVES_MAX: Final = 200
 POSITION: Final = b"\x00position"
 
@@ -157,6 +159,9 @@ class World:
                 free = [n for n in range(WORKERS_MAX // 2) if (role, n) not in self._workers]
                 if free:
                     self.loop.later(0.0, self.start_worker, role, free[0])
+            case "forget":
+                self.broker.hold_markers()
+                self.loop.later(fault.seconds, self.broker.restart, self.draw.choice(DOWN_S))
             case _:
                 pass
 
@@ -200,6 +205,10 @@ class World:
 
     def _publish(self, publication: Publication) -> None:
         place = publication.topic, publication.partition
+        down_s = self.broker.down_until - self.loop.time()
+        if down_s > 0:
+            self.loop.later(down_s, self._publish, publication)
+            return
         if not publication.held_s:
             self.broker.append(place, publication.key, publication.value)
             return

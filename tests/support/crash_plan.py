@@ -105,6 +105,8 @@ ROLES_BY_PREFIX: Final = {
     "lane.behind.": ("journeys",),
     "lane.": LANE_ROLES,
     "writer.": LANE_ROLES,
+    "markers.": LANE_ROLES,
+    "leaders.": LANE_ROLES,
     "changelog.read_back.": LANE_ROLES,
     "recovery.assign.": LANE_ROLES,
     "recovery.resume_streams.wait": LANE_ROLES,
@@ -117,6 +119,8 @@ OFTEN: Final = (
     "lane.commit.",
     "writer.transact.",
     "writer.append.gather",
+    "markers.marked.",
+    "leaders.",
     "push_sender.",
 )
 """Passed again and again: struck at a random one of the first times, so that work is done in between."""

@@ -74,10 +74,10 @@ def fence_nobody() -> None:
     """Every process writes under transactional ids of its own, so nobody's transactions are ended."""
     honest = TransactionalWriter.__init__
 
-    def init(self: Any, bootstrap: str, prefix: str, timeout_s: float) -> None:
-        honest(self, bootstrap, f"{prefix}-{uuid.uuid4()}", timeout_s)
+    def init(self: Any, bootstrap: str, prefix: str, *rest: Any) -> None:
+        honest(self, bootstrap, f"{prefix}-{uuid.uuid4()}", *rest)
 
-    TransactionalWriter.__init__ = init  # type: ignore[method-assign]
+    TransactionalWriter.__init__ = init  # type: ignore[assignment, method-assign]
 
 
 BUGS: Final[dict[str, Callable[[], None]]] = {

@@ -154,6 +154,19 @@ def look(lag: dict[tuple[str, int], int], *, coordinator_known: bool = True) -> 
 class TestTheLaneMeter:
     """The lane's news as metrics and as health."""
 
+    def test_settled_and_unsettled_transactions_are_told(self) -> None:
+        """By lane, the former by their fate."""
+        meters = exposition()
+        meter = LaneMeter(meters, Health())
+        meter.settled("subjects", "committed")
+        meter.settled("subjects", "committed")
+        meter.settled("links", "aborted")
+        meter.unsettled("links")
+        read = shown(meters)
+        assert read["optin_settled_partitions_total", "fate=committed,lane=subjects"] == 2
+        assert read["optin_settled_partitions_total", "fate=aborted,lane=links"] == 1
+        assert read["optin_unsettled_lane", "lane=links"] == 1
+
     def test_lag_is_summed_and_its_worst_partition_shown(self) -> None:
         """By topic, never by subject; rows and timers by lane."""
         meters = exposition()
