@@ -28,6 +28,9 @@ from tests.support.providers.pushes import token
 from tests.support.replays import wait_until
 
 GOOD, DEAD, REGISTERED_AGAIN, ANOTHER_APPS = range(20), range(20, 30), range(30, 40), range(40, 45)
+TWO_DEVICES = range(45, 50)
+"""The phone, used last, is dead; the tablet is not."""
+TABLETS = 500
 SETTLE_S = 90.0
 HOUR_MS = 3_600_000
 SILENT, CONSOLES = range(100, 160), range(200, 240)
@@ -49,7 +52,16 @@ def said(number: int, round_: str) -> list[f.SubjectFact]:
     if round_ != "first":
         return [cart]
     then = now - HOUR_MS
+    tablet = {"installation": "tablet"}
+    other = [
+        about(f.InstallationSeen, "tablet-seen", then, platform="ios", time_zone="Europe/Berlin", **tablet),
+        about(f.PermissionGranted, "tablet-granted", then, level="authorized", **tablet),
+        about(
+            f.TokenRegistered, "tablet-token", then, provider="apns", token=token(TABLETS + number), **tablet
+        ),
+    ]
     return [
+        *(other if number in TWO_DEVICES else ()),
         about(f.InstallationSeen, "seen", then, platform="ios", time_zone="Europe/Berlin"),
         about(f.PermissionGranted, "granted", then, level="authorized"),
         about(
@@ -98,6 +110,15 @@ def deaths(bootstrap: str, subject: str) -> list[tuple[str, int | None, int]]:
 def outcomes(bootstrap: str) -> Counter[str]:
     """How often each outcome is on deliveries."""
     return Counter(name for name, _ in told(bootstrap, "optin.deliveries") if name != "PushAttempted")
+
+
+def passed_on(bootstrap: str) -> dict[str, str]:
+    """Subject -> the installation that got the push when the address of the one before was refused."""
+    return {
+        one["subject"]: one["next_installation"]
+        for name, one in told(bootstrap, "optin.deliveries")
+        if name == "PushRejected" and one["next_installation"] is not None
+    }
 
 
 @pytest.mark.stack
@@ -196,7 +217,7 @@ def folded(bootstrap: str) -> dict[str, int | None]:
 
 def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
     (tmp_path / "credentials.yaml").write_text(mock.credentials("shop"))
-    mock.tell("dead", wall_ms(), *map(token, DEAD))
+    mock.tell("dead", wall_ms(), *map(token, [*DEAD, *TWO_DEVICES]))
     mock.tell("dead", wall_ms() - 2 * HOUR_MS, *map(token, REGISTERED_AGAIN))
     rules = definitions(tmp_path / "definitions")
     stack = Stack(
@@ -209,35 +230,37 @@ def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
         },
         prepare=[migrate_tables, publish(rules)],
     )
-    everybody = [*GOOD, *DEAD, *REGISTERED_AGAIN, *ANOTHER_APPS]
+    everybody = [*GOOD, *DEAD, *REGISTERED_AGAIN, *ANOTHER_APPS, *TWO_DEVICES]
     with stack:
         where = stack.kafka_bootstrap
         stack.start_roles()
         asyncio.run(tell(where, [one for number in everybody for one in said(number, "first")]))
         assert wait_until(lambda: ended(where) == len(everybody), SETTLE_S), ended(where)
         out = held_out(where)
-        good, dead, again = (
+        good, dead, again, two = (
             [number for number in some if f"person-{number}" not in out]
-            for some in (GOOD, DEAD, REGISTERED_AGAIN)
+            for some in (GOOD, DEAD, REGISTERED_AGAIN, TWO_DEVICES)
         )
         # Those of an app without keys wait for them until their time is over.
-        first = {"PushAccepted": len(good), "PushRejected": len(dead) + len(again)}
+        gone = len(dead) + len(again) + len(two)
+        first = {"PushAccepted": len(good) + len(two), "PushRejected": gone}
         assert wait_until(lambda: outcomes(where) == first, SETTLE_S), outcomes(where)
         refused = Counter(
             (one["error_class"], one["error"])
             for name, one in told(where, "optin.deliveries")
             if name == "PushRejected"
         )
-        assert refused == {("token_dead", "Unregistered"): len(dead) + len(again)}
+        assert refused == {("token_dead", "Unregistered"): gone}
+        assert passed_on(where) == {f"person-{number}": "tablet" for number in two}
         invalid = [one for name, one in told(where, "optin.tokens") if name == "TokenInvalidated"]
-        assert {one["subject"] for one in invalid} == {f"person-{number}" for number in (*dead, *again)}
+        assert {one["subject"] for one in invalid} == {f"person-{n}" for n in (*dead, *again, *two)}
         registered = {
             one["subject"]: one["occurred_at"]
             for name, one in told(where, "optin.tokens")
             if name == "TokenRegistered"
         }
         for one in invalid:
-            alive = one["subject"] in {f"person-{number}" for number in dead}
+            alive = one["subject"] in {f"person-{number}" for number in (*dead, *two)}
             # Those who registered later than APNs' time live again: of the time before nothing is known.
             assert one["last_seen_ok"] == (registered[one["subject"]] if alive else None)
             assert (one["cause"], one["first_seen_gone"]) == ("uninstall", one["occurred_at"])
@@ -245,11 +268,11 @@ def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
         # The second cart: those whose token died are not tried, those who registered it since then are.
         before = mock.counts()
         asyncio.run(tell(where, [one for number in everybody for one in said(number, "second")]))
-        total = sum(first.values()) + len(good) + len(again)
+        total = sum(first.values()) + len(good) + len(again) + len(two)
         assert wait_until(lambda: ended(where) == 2 * len(everybody), SETTLE_S), ended(where)
         assert wait_until(lambda: outcomes(where).total() == total, SETTLE_S), outcomes(where)
         after = mock.counts()
-        assert after["accepted"] - before["accepted"] == len(good)
+        assert after["accepted"] - before["accepted"] == len(good) + len(two)
         assert after["UNREGISTERED"] - before["UNREGISTERED"] == len(again)
         withheld = [
             one["subject"]
@@ -280,4 +303,4 @@ def _journey_of_pushes(tmp_path: Path, mock: ApnsMock) -> None:
 
     ids = Counter(push for push, _, _ in mock.accepted())
     assert set(ids.values()) == {1}
-    assert len(ids) == 3 * len(good) - 1
+    assert len(ids) == 3 * len(good) - 1 + 2 * len(two)
