@@ -101,8 +101,8 @@ class Outcome:
 
 
 ACCEPTED: Final = Outcome("accepted")
-LEASE_OVER: Final = Outcome("rejected", "transient", "lease_over")
-"""There was no time left to hand it over."""
+LEASE_OVER: Final = Outcome("rejected", "transient", "lease_over", by_provider=False)
+"""There was no time left to hand it over: after a freeze of ours that is no failure of the provider."""
 
 
 class PushSender(Protocol):

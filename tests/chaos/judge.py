@@ -219,6 +219,8 @@ def count(
             counts["withheld by a cap"] += str(said.fields["reason"]).startswith("frequency")
     for said in topics["deliveries"]:
         counts[said.name] += 1
+        if said.name == "PushOutcomeUnknown":
+            counts[f"unknown: {said.fields['reason']}"] += 1
     counts["revocations"] = sum(said.name == "PermissionRevoked" for said in topics["permissions"])
     counts["pushes shown"] = len(shown)
     for topic, records in aborted.items():

@@ -12,7 +12,7 @@ import pytest
 from connectors.push import pace, refusals
 from connectors.push.http_call import Reply
 from connectors.push.pace import Pace
-from connectors.push.port import ACCEPTED, Outcome
+from connectors.push.port import ACCEPTED, LEASE_OVER, Outcome
 from connectors.push.webpush.answers import outcome_of
 from ledger import retry
 
@@ -126,6 +126,15 @@ def test_what_the_sender_itself_refuses_says_nothing_of_the_provider() -> None:
     assert way.pace.room(way.now_s) == 1, "the next one is the trial"
     way.push(ACCEPTED, "other")
     assert way.pace.room(way.now_s + 1) > 1
+
+
+def test_what_our_own_lease_ended_is_no_failure_of_the_provider() -> None:
+    """A worker that was frozen has many such; they pause nobody."""
+    way = Way()
+    for number in range(5 * pace.FAILURES_MAX):
+        assert way.push(LEASE_OVER, f"{number}") == LEASE_OVER
+    assert way.paused_s == 0
+    assert way.pace.limit == pace.IN_FLIGHT_FIRST
 
 
 def test_an_old_key_s_refusal_ends_the_pause_of_a_provider_that_failed() -> None:
