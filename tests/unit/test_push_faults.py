@@ -29,7 +29,7 @@ STATUSES = st.integers(300, 599)
 NOON = 1_790_000_000_000
 
 
-def fcm_body(code: str = "", message: str = "", field: str = "", status: str = "") -> bytes:
+def fcm_body(code: str = "", message: str = "", field: str = "", status: str = "", quota: str = "") -> bytes:
     """A refusal as FCM writes it."""
     details: list[dict[str, Any]] = []
     if code:
@@ -38,6 +38,9 @@ def fcm_body(code: str = "", message: str = "", field: str = "", status: str = "
     if field:
         kind = "type.googleapis.com/google.rpc.BadRequest"
         details.append({"@type": kind, "fieldViolations": [{"field": field}]})
+    if quota:
+        kind = "type.googleapis.com/google.rpc.QuotaFailure"
+        details.append({"@type": kind, "violations": [{"subject": "project:1", "description": quota}]})
     return json.dumps({"error": {"message": message, "status": status, "details": details}}).encode()
 
 
@@ -85,6 +88,10 @@ def test_whatever_a_provider_answers_has_an_outcome(proven: bool, status: int, b
         (403, fcm_body("SENDER_ID_MISMATCH", "SenderId mismatch", status="PERMISSION_DENIED"), "F"),
         (403, fcm_body("", "Permission denied", status="PERMISSION_DENIED"), "C"),
         (429, fcm_body("", "Quota", status="RESOURCE_EXHAUSTED"), "P"),
+        (429, fcm_body("QUOTA_EXCEEDED", "Quota exceeded", quota="Message rate exceeded"), "P"),
+        (429, fcm_body("QUOTA_EXCEEDED", "Quota exceeded", quota="Device message rate exceeded"), "B"),
+        (429, fcm_body("QUOTA_EXCEEDED", "Device message rate exceeded"), "B"),
+        (429, fcm_body("QUOTA_EXCEEDED", "for some device", quota="Message rate exceeded"), "P"),
         (503, b"", "P"),
     ],
 )
@@ -92,6 +99,7 @@ def test_fcm_s_answers_are_told_apart_by_code_detail_and_words(status: int, body
     """A field that is named counts more than words."""
     names = {
         "S": Fault.SUSPECT,
+        "B": Fault.BUSY_ADDRESS,
         "A": Fault.ADDRESS,
         "F": Fault.FOREIGN,
         "M": Fault.MESSAGE,

@@ -34,6 +34,9 @@ FAULTS: Final[dict[str, Fault]] = {
 not exist (any more) answers NOT_FOUND to every push, one that exists for a token that it does not know."""
 OF_TOKEN: Final = Fault.FOREIGN
 """INVALID_ARGUMENT where the field or, without one, the message says that it is the token."""
+OF_DEVICE: Final = Fault.BUSY_ADDRESS
+"""QUOTA_EXCEEDED where the quota that is named, or the message, is of one device and not of the project."""
+DEVICE: Final = "device"
 FIELD: Final = "message.token"
 WORDS: Final = ("registration token", FIELD)
 BY_STATUS: Final[dict[int, Fault]] = {
@@ -46,11 +49,12 @@ BY_STATUS: Final[dict[int, Fault]] = {
 
 
 class Said(NamedTuple):
-    """What a refusal says: a code, the field that it complains about, and words for people."""
+    """What a refusal says: a code, the field or the quota that it complains about, and words for people."""
 
     code: str = ""
     field: str = ""
     message: str = ""
+    quota: str = ""
 
 
 def outcome_of(reply: Reply, *, proven: bool) -> Outcome:
@@ -69,6 +73,8 @@ def fault_of(status: int, said: Said) -> Fault:
     """Whose fault a refusal is. Total."""
     if said.code == "INVALID_ARGUMENT" and _is_of_token(said):
         return OF_TOKEN
+    if said.code == "QUOTA_EXCEEDED" and DEVICE in (said.quota or said.message).lower():
+        return OF_DEVICE
     otherwise = Fault.PROVIDER if status >= SERVER_ERROR else Fault.MESSAGE
     return FAULTS.get(said.code) or BY_STATUS.get(status, otherwise)
 
@@ -86,6 +92,8 @@ def _said(body: bytes) -> Said:
         code = next((one["errorCode"] for one in details if "errorCode" in one), error.get("status", ""))
         violations = [field for one in details for field in one.get("fieldViolations", ())]
         field = violations[0].get("field", "") if violations else ""
-        return Said(str(code), str(field), str(error.get("message", "")))
+        quotas = [one for detail in details for one in detail.get("violations", ())]
+        quota = " ".join(f"{one.get('subject', '')} {one.get('description', '')}" for one in quotas)
+        return Said(str(code), str(field), str(error.get("message", "")), quota.strip())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Said()
