@@ -66,6 +66,11 @@ _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 
 _OURS: Final = (f.LinkFact, f.UnreadableFactSettled)
 """Facts on topics of app backends that nobody but us may say."""
+_COUNTED: Final = (
+    *(f.PermissionGranted, f.PermissionDenied, f.PermissionRevoked, f.PermissionObserved),
+    f.InstallationClaimed,
+)
+"""Facts that say when their installation's counter began."""
 _THEIRS: Final = ("is said by `optin dead-letters`", "follows from a claim on optin.links: publish that")
 
 
@@ -96,6 +101,11 @@ def rejection(fact: f.Fact, key: bytes | None, appended_ms: int) -> Rejection | 
         return "absurd_time", "occurred_at must be milliseconds between the years 2000 and 2100"
     if fact.occurred_at > appended_ms + SKEW_MS and not isinstance(fact, f.LinkFact):
         return "from_the_future", "occurred_at is later than the append by more than the skew"
+    if isinstance(fact, _COUNTED) and (since := fact.counter_since) is not None:
+        if not EARLIEST_MS <= since <= LATEST_MS:
+            return "absurd_time", "counter_since must be milliseconds between the years 2000 and 2100"
+        if since > appended_ms + SKEW_MS:
+            return "from_the_future", "counter_since is later than the append by more than the skew"
     origin = _origin(fact.source)
     if origin is None:
         return "unknown_source", f"source must start with one of {', '.join(f.ORIGINS)}"

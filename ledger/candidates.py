@@ -127,7 +127,7 @@ def _decide(
             snapshot = replace(snapshot, text_missing=text.missing)
             decision = decide(snapshot, definitions.policy, turn.setting.zone_table, turn.now)
             text = None
-    turn.facts.append(_decided(candidate, snapshot, decision, text, turn))
+    turn.facts.append(_decided(subject, candidate, snapshot, decision, text, turn))
     subject = replace(subject, contacts=recent)
     if decision.hold_until is not None:
         waiting = replace(candidate, hold_until=decision.hold_until)
@@ -174,9 +174,14 @@ def _text(subject: Subject, candidate: Candidate, turn: Turn) -> Text:
 
 
 def _decided(
-    candidate: Candidate, snapshot: Snapshot, decision: Decision, text: Text | None, turn: Turn
+    subject: Subject,
+    candidate: Candidate,
+    snapshot: Snapshot,
+    decision: Decision,
+    text: Text | None,
+    turn: Turn,
 ) -> f.PushDecided:
-    setting = turn.setting
+    setting, rule_from = turn.setting, subject.consent.rule_from
     version = candidate.kept.get("version")
     return f.PushDecided(
         event_id=derived("decided", candidate.decision_id, str(candidate.revision)),
@@ -202,6 +207,7 @@ def _decided(
         snapshot=encode_snapshot(snapshot),
         permissions_next=setting.permissions_next,
         tokens_next=setting.tokens_next,
+        consent_rule_from=setting.permissions_next if rule_from < 0 else rule_from,
         installations=tuple(map(installation_of, decision.installations)),
         items=candidate.left,
         title=None if text is None else text.title,

@@ -1,11 +1,13 @@
 """Consent of one subject: a fold over facts that gives the same state in any order, any number of times.
 
-The permission of an installation is kept as one register for each clock that speaks about it; which of
+Of the words on an installation's permission the latest of each clock are kept (`ledger/words.py`); which of
 them counts is computed when somebody asks (`ledger/effective.py`), never while folding. Preferences, pauses
-and suppressions are registers too: the latest time wins, at equal times the more private value. So the fold
-is a join: commutative and idempotent, whatever the order in which topics are read.
+and suppressions are registers: the latest time wins, at equal times the more private value. So the fold
+is a join: commutative and idempotent, whatever the order in which topics are read. A fact's first append
+belongs to it: it is the same in whatever order, and of two copies the earlier append counts.
 
-Times are milliseconds, already capped at the fact's first append (`consent_fold.effective_time`).
+Times are milliseconds. But for words on permission, which keep their own time beside their append, they are
+already capped at the fact's first append (`consent_fold.effective_time`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import Final, TypeAlias, assert_never
 import msgspec
 
 from ledger import facts as f
+from ledger.ids import short_mark
 from ledger.void_addresses import is_void
+from ledger.words import COUNTED, PRIVACY, RANKS, REFUSING, REGISTERS, Place, Word, Words, keep
 
 SKEW_MS: Final = 300_000
 """How far clocks of devices and servers may honestly disagree."""
@@ -24,33 +28,24 @@ SKEW_MS: Final = 300_000
 INSTALLATIONS_MAX: Final = 64
 TOPICS_MAX: Final = 256
 SUPPRESSIONS_MAX: Final = 64
-TOKENS_MAX: Final = 8
+TOKENS_MAX: Final = 4
 UNREADABLE_MAX: Final = 16
 """Bounds of one subject's state; a fact that needs more room is refused (`consent_fold.refusal`)."""
 
 ACTIVITY: Final = tuple(kind for kind in f.FACTS if issubclass(kind, f.ActivityFact))
 """What subjects do in the app; says nothing of consent."""
 
-REFUSALS: Final = frozenset({"denied", "not_determined"})
-"""Permissions that take a grant away."""
-
-REGISTERS: Final = ("device_counted", "device", "server", "import")
-"""The clocks: a device that numbers its facts, one that doesn't, app backends, back-fills."""
-
-_FIELDS: Final = {"device": "device", "server": "server", "import": "imported"}
-"""Where an installation keeps the registers that go by time."""
-
 PermissionFact: TypeAlias = (
     f.PermissionGranted | f.PermissionDenied | f.PermissionRevoked | f.PermissionObserved
 )
 """The facts that say something about permission."""
-
-PRIVACY: Final = {name: len(f.PERMISSIONS) - rank for rank, name in enumerate(f.PERMISSIONS)}
-"""The greater number is the more private permission."""
+WORD_KINDS: Final = (f.PermissionGranted, f.PermissionDenied, f.PermissionRevoked, f.PermissionObserved)
+WORDS: Final[frozenset[type[f.SubjectFact]]] = frozenset(WORD_KINDS)
+"""Their kinds, as a tuple and as a set."""
 
 
 class Register(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The last word of one clock on one installation's permission."""
+    """The last word of one clock on one installation's permission, as rows before version 4 keep it."""
 
     permission: str
     at: int
@@ -64,6 +59,8 @@ class Token(msgspec.Struct, frozen=True, array_like=True, gc=False):
     token_id: str
     registered_at: int = -1
     invalidated_at: int = -1
+    appended: int = -1
+    """When the fact of `registered_at` was first appended (ms); -1 in rows of before version 4."""
 
     @property
     def live(self) -> bool:
@@ -86,6 +83,18 @@ class Installation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     linked_at: int = -1
     unlinked_at: int = -1
     """When the linker last said that it is, and that it is no longer, this subject's; -1: never."""
+    grants: Words = ()
+    refusals: Words = ()
+    """What is kept of the words on its permission; see `words`. The four registers above are those of rows of
+    before version 4, which `former_rule` reads."""
+    unlinked_appended: int = -1
+    unlinked_offset: int = -1
+    """Where the fact of `unlinked_at` was first appended."""
+
+    @property
+    def unlinked_place(self) -> Place:
+        """Where the fact of `unlinked_at` was first appended."""
+        return self.unlinked_appended, self.unlinked_offset
 
 
 class Switch(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -138,6 +147,9 @@ class Consent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """First times of facts whose clock was ahead of the broker's; see `consent_fold`."""
     unreadable: tuple[Unreadable, ...] = ()
     """What could not be read and is not settled, by offset; see `unreadable`."""
+    rule_from: int = 0
+    """Offset on permissions from which on words were folded by today's rule; those before it by the former
+    one (`former_rule`). -1: today's rule has folded none yet."""
 
 
 EMPTY: Final = Consent()
@@ -163,12 +175,13 @@ def installation_of(key: str) -> str:
     return key.partition("/")[2]
 
 
-def evolve(consent: Consent, fact: f.SubjectFact, at: int) -> Consent:
+def evolve(consent: Consent, fact: f.SubjectFact, at: int, place: Place | None = None) -> Consent:
     """Fold one fact, effective at `at` (ms). Total: unknown facts change nothing.
 
-    Any permutation and any duplication of the same facts gives the same state (up to the bounds above).
-    Erasure is final: it leaves nothing but its own time.
+    `place`: where it was first appended; none: at `at`. Any permutation and any duplication of the same facts
+    gives the same state (up to the bounds above). Erasure is final: it leaves nothing but its own time.
     """
+    place = place or (at, 0)
     if isinstance(fact, f.SubjectErased):
         first = at if consent.erased_at is None else min(at, consent.erased_at)
         return Consent(erased_at=first)
@@ -176,22 +189,22 @@ def evolve(consent: Consent, fact: f.SubjectFact, at: int) -> Consent:
         return consent
     match fact:
         case f.PermissionGranted() | f.PermissionDenied() | f.PermissionRevoked() | f.PermissionObserved():
-            return _speak(consent, fact, at)
+            return _speak(consent, fact, place)
         case f.InstallationSeen():
             return _seen(consent, fact, at)
         case f.TokenRegistered():
             name = token_id(fact.provider, fact.token)
             # An address that never was one is dead from the start: the person is reached elsewhere.
             dead_at = at if is_void(fact.provider, fact.token) else -1
-            token = Token(name, registered_at=at, invalidated_at=dead_at)
+            token = Token(name, registered_at=at, invalidated_at=dead_at, appended=place[0])
             return _token(consent, fact, fact.installation, token)
         case f.TokenInvalidated():
             dead = Token(fact.token_id, invalidated_at=at)
             return _token(consent, fact, fact.installation, dead)
         case f.InstallationLinked():
-            return _owned(consent, fact, linked_at=at)
+            return _owned(consent, fact, place, linked_at=at)
         case f.InstallationUnlinked():
-            return _owned(consent, fact, unlinked_at=at)
+            return _owned(consent, fact, place, unlinked_at=at)
         case _:
             return _prefer(consent, fact, at)
 
@@ -280,18 +293,30 @@ def _seen(consent: Consent, fact: f.InstallationSeen, at: int) -> Consent:
 def _owned(
     consent: Consent,
     fact: f.InstallationLinked | f.InstallationUnlinked,
+    place: Place,
     linked_at: int = -1,
     unlinked_at: int = -1,
 ) -> Consent:
     key, known = _installation(consent, fact, fact.installation)
-    if known.linked_at >= linked_at and known.unlinked_at >= unlinked_at:
-        return consent
+    ceased = max((known.unlinked_at, *_earlier(known.unlinked_place)), (unlinked_at, *_earlier(place)))
     owned = msgspec.structs.replace(
         known,
         linked_at=max(known.linked_at, linked_at),
-        unlinked_at=max(known.unlinked_at, unlinked_at),
+        unlinked_at=ceased[0],
+        unlinked_appended=-ceased[1],
+        unlinked_offset=-ceased[2],
     )
-    return _with(consent, key, owned)
+    return consent if owned == known else _with(_begun(consent, place), key, owned)
+
+
+def _earlier(place: Place) -> Place:
+    """A place as the greater, the earlier it is."""
+    return -place[0], -place[1]
+
+
+def _begun(consent: Consent, place: Place) -> Consent:
+    """Note from where on today's rule folds a row that the former one began."""
+    return consent if consent.rule_from >= 0 else msgspec.structs.replace(consent, rule_from=place[1])
 
 
 def spoken(fact: PermissionFact) -> tuple[str, str]:
@@ -319,40 +344,37 @@ def register_of(fact: f.Fact) -> str:
     return "import" if origin == "import" else "server"
 
 
-def _speak(consent: Consent, fact: PermissionFact, at: int) -> Consent:
+def _speak(consent: Consent, fact: PermissionFact, place: Place) -> Consent:
     key, known = _installation(consent, fact, fact.installation)
-    permission, cause = spoken(fact)
-    register = register_of(fact)
-    if register == "device_counted":
-        word = Register(permission, at, fact.sequence or 0, cause)
-        if _counted_key(known.device_counted) >= _counted_key(word):
+    consent = _begun(consent, place)
+    rank = RANKS[spoken(fact)[0]]
+    clock = REGISTERS.index(register_of(fact))
+    number, since = -1, 0
+    if clock == COUNTED:
+        number, since = fact.sequence or 0, fact.counter_since or 0
+    mark = short_mark(fact.event_id) if rank in REFUSING else 0
+    word = Word(rank, fact.occurred_at, clock, *place, number, since, mark)
+    if rank in REFUSING:
+        refusals = keep(known.refusals, word)
+        if refusals is known.refusals:
             return consent
-        return _with(consent, key, msgspec.structs.replace(known, device_counted=word))
-    word = Register(permission, at, -1, cause)
-    field = _FIELDS[register]
-    if _timed_key(getattr(known, field)) >= _timed_key(word):
+        return _with(consent, key, msgspec.structs.replace(known, refusals=refusals))
+    grants = keep(known.grants, word)
+    if grants is known.grants:
         return consent
-    return _with(consent, key, msgspec.structs.replace(known, **{field: word}))
-
-
-def _timed_key(word: Register | None) -> tuple[int, int, str]:
-    return (word.at, PRIVACY[word.permission], word.cause) if word else (-1, -1, "")
-
-
-def _counted_key(word: Register | None) -> tuple[int, int, int, str]:
-    if word is None:
-        return (-1, -1, -1, "")
-    return word.sequence, PRIVACY[word.permission], word.at, word.cause
+    return _with(consent, key, msgspec.structs.replace(known, grants=grants))
 
 
 def _token(consent: Consent, fact: f.Fact, installation: str, news: Token) -> Consent:
     key, known = _installation(consent, fact, installation)
     tokens = {token.token_id: token for token in known.tokens}
     old = tokens.get(news.token_id, Token(news.token_id))
+    registered = max((old.registered_at, -old.appended), (news.registered_at, -news.appended))
     merged = Token(
         news.token_id,
-        max(old.registered_at, news.registered_at),
+        registered[0],
         max(old.invalidated_at, news.invalidated_at),
+        -registered[1],
     )
     if merged == old:
         return consent

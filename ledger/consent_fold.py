@@ -3,6 +3,7 @@
 A fact counts from its own time, but never from later than its first append. A clock that is ahead of the
 broker's is honest within the skew, so such facts exist; a second copy of one is appended later, and must not
 move it behind what was said in between. So the first times of such facts are remembered (`Consent.ahead`).
+Words on permission need no such memory: they keep their own time and their first append, both.
 The identity linker's facts count from their own time always: no clock gave it, but the order of the claims.
 """
 
@@ -18,6 +19,7 @@ from ledger.consent import (
     INSTALLATIONS_MAX,
     SUPPRESSIONS_MAX,
     TOPICS_MAX,
+    WORDS,
     Consent,
     Installation,
     evolve,
@@ -76,31 +78,42 @@ def _by_token_alone(known: Installation) -> bool:
     return msgspec.structs.replace(known, tokens=()) == Installation()
 
 
-def take_in(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
-    """Fold one fact that was appended at `appended_ms`; a fact without room changes nothing.
+def take_in(consent: Consent, fact: f.SubjectFact, appended_ms: int, offset: int = 0) -> Consent:
+    """Fold one fact that was first appended at `appended_ms`; a fact without room changes nothing.
 
-    The same fact may come again, with the same or a later append.
+    `offset`: of its record, which orders what was appended in one millisecond. The same fact may come again,
+    with the same or a later append.
     """
     if refusal(consent, fact) is not None:
         return consent
-    return fold_fact(consent, fact, appended_ms)
+    return fold_fact(consent, fact, appended_ms, offset)
 
 
-def fold_fact(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> Consent:
+def fold_fact(consent: Consent, fact: f.SubjectFact, appended_ms: int, offset: int = 0) -> Consent:
     """Fold one fact for which there is room (the caller asked `refusal`); else like `take_in`."""
+    place = appended_ms, offset
+    if type(fact) in WORDS:
+        return evolve(consent, fact, fact.occurred_at, place)
     if type(fact) is f.UnreadableFactSettled:
         return settle(consent, fact)
+    if not consent.ahead and (fact.occurred_at <= appended_ms or isinstance(fact, f.LinkFact)):
+        return evolve(consent, fact, fact.occurred_at, place)
+    at, ahead = time_of(consent, fact, appended_ms)
+    after = evolve(consent, fact, at, place)
+    if ahead is consent.ahead or after.erased_at is not None:
+        return after
+    return msgspec.structs.replace(after, ahead=ahead)
+
+
+def time_of(consent: Consent, fact: f.SubjectFact, appended_ms: int) -> tuple[int, dict[str, int]]:
+    """From when a fact counts, which an earlier copy may have said, and `Consent.ahead` after it."""
     at = effective_time(fact, appended_ms)
-    is_ahead = fact.occurred_at > appended_ms and not isinstance(fact, f.LinkFact)
-    if not is_ahead and not consent.ahead:
-        return evolve(consent, fact, at)
     mark = f"{short_hash(fact.event_id):x}"
     at = min(at, consent.ahead.get(mark, at))
-    after = evolve(consent, fact, at)
-    if not is_ahead or after.erased_at is not None or mark in consent.ahead:
-        return after
+    if fact.occurred_at <= appended_ms or isinstance(fact, f.LinkFact) or mark in consent.ahead:
+        return at, consent.ahead
     ahead = sorted({**consent.ahead, mark: at}.items(), key=lambda entry: (entry[1], entry[0]))
-    return msgspec.structs.replace(after, ahead=dict(ahead[-AHEAD_MAX:]))
+    return at, dict(ahead[-AHEAD_MAX:])
 
 
 def follow(consent: Consent, entry: LedgerFact) -> Consent:
@@ -113,4 +126,4 @@ def follow(consent: Consent, entry: LedgerFact) -> Consent:
         return mark(consent, offset, appended_ms)
     if family == "permissions" and refusal(consent, fact) is not None:
         return mark(consent, offset, appended_ms)
-    return take_in(consent, fact, appended_ms)
+    return take_in(consent, fact, appended_ms, offset)

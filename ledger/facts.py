@@ -9,6 +9,10 @@ A fact says, in the past tense, what happened. Every fact carries the envelope:
                Simulated facts say so in the detail (`device:simulated`).
 `sequence`     the installation's own counter, where it keeps one; orders facts that its clock can't.
 
+Facts on permission, and claims, carry `counter_since` where the installation says when that counter began
+(ms, by its own clock): a later one says that the counter began anew, and its numbers count as higher.
+
+
 Facts about a person carry `subject`, which is also the record's key; see `key_of` for the others.
 """
 
@@ -109,6 +113,7 @@ class PermissionGranted(SubjectFact, frozen=True, kw_only=True):
     installation: str
     level: str
     context: str | None = None
+    counter_since: int | None = None
 
 
 class PermissionDenied(SubjectFact, frozen=True, kw_only=True):
@@ -116,6 +121,7 @@ class PermissionDenied(SubjectFact, frozen=True, kw_only=True):
 
     installation: str
     context: str | None = None
+    counter_since: int | None = None
 
 
 class PermissionRevoked(SubjectFact, frozen=True, kw_only=True):
@@ -123,6 +129,7 @@ class PermissionRevoked(SubjectFact, frozen=True, kw_only=True):
 
     installation: str
     cause: str
+    counter_since: int | None = None
 
 
 class PermissionObserved(SubjectFact, frozen=True, kw_only=True):
@@ -130,6 +137,7 @@ class PermissionObserved(SubjectFact, frozen=True, kw_only=True):
 
     installation: str
     permission: str
+    counter_since: int | None = None
 
 
 class TopicSubscribed(SubjectFact, frozen=True, kw_only=True):
@@ -349,6 +357,7 @@ class InstallationClaimed(Fact, frozen=True, kw_only=True):
 
     installation: str
     subject: str | None = None
+    counter_since: int | None = None
 
 
 # -- items -----------------------------------------------------------------------------------------
@@ -513,7 +522,8 @@ class PushDecided(SubjectFact, frozen=True, kw_only=True):
     `verdict`: send, withhold, hold_out (all final) or hold (decided again at `hold_until`, with
     `revision` + 1). `occurred_at` is the `now` that the gate was asked with. `snapshot` holds the
     gate's inputs (`gate.encode_snapshot`). The consent in it is the fold of all facts of this
-    partition below `permissions_next` on permissions and `tokens_next` on tokens.
+    partition below `permissions_next` on permissions and `tokens_next` on tokens: words on permission from
+    `consent_rule_from` on by today's rule, those before it by the former one; None: all by the former one.
     """
 
     decision_id: str
@@ -543,6 +553,7 @@ class PushDecided(SubjectFact, frozen=True, kw_only=True):
     arm: str | None = None
     item_version: int | None = None
     shown: dict[str, str] = {}
+    consent_rule_from: int | None = None
 
 
 class StateEvicted(SubjectFact, frozen=True, kw_only=True):

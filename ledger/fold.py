@@ -18,10 +18,17 @@ _ACTIVITY: Final = frozenset(ACTIVITY)
 
 
 def fold(
-    subject: Subject, name: str, fact: f.SubjectFact, appended_ms: int, now: int, setting: Setting
+    subject: Subject,
+    name: str,
+    fact: f.SubjectFact,
+    appended_ms: int,
+    now: int,
+    setting: Setting,
+    offset: int = 0,
 ) -> Step:
     """Fold one accepted fact of subject `name`, first appended at `appended_ms`, at `now` (both ms).
 
+    `offset`: of its record, which orders what was appended in one millisecond.
     Total and deterministic. The caller asked `consent_fold.refusal` whether there is room. Facts of decisions
     change nothing here, those of deliveries give slots back.
     """
@@ -29,7 +36,7 @@ def fold(
     if kind in _ACTIVITY:
         return react(subject, name, fact, now, setting)
     before = subject.consent
-    consent = fold_fact(before, fact, appended_ms)
+    consent = fold_fact(before, fact, appended_ms, offset)
     if consent is not before:
         subject = msgspec.structs.replace(subject, consent=consent)
     if kind is f.SubjectErased:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from typing import Final
+from zlib import crc32
 
 _NAMESPACE: Final = uuid.UUID("6f2b7c1e-55a0-5d0c-9d7e-0c2f6a1e4b3d").bytes
 _VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -22,6 +23,11 @@ def derived(*parts: str) -> str:
 def push_id(decision_id: str, installation_key: str) -> str:
     """Name one decided message to one installation."""
     return derived("push", decision_id, installation_key)
+
+
+def short_mark(identifier: str) -> int:
+    """32 bits of an id (its CRC-32), to tell a second copy from another fact that says the same."""
+    return crc32(identifier.encode())
 
 
 def short_hash(identifier: str) -> int:

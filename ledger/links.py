@@ -15,8 +15,8 @@ from ledger import facts as f
 from ledger import versions
 from ledger.ids import derived, short_hash
 
-LINK_VERSION: Final = 1
-"""See `ledger.versions`."""
+LINK_VERSION: Final = 2
+"""2 added `Link.counter_since` and `Link.claimed_at`; see `ledger.versions`."""
 RECENT_IDS_MAX: Final = 16
 """Claims of which a second copy is recognised, per installation."""
 
@@ -33,6 +33,10 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
     """The highest sequence of a claim."""
     recent: tuple[int, ...] = ()
     """Hashes of the latest claims' event ids."""
+    counter_since: int = 0
+    """When the counter of `sequence` began, by the installation; 0: it did not say."""
+    claimed_at: int = -1
+    """The latest own time of a claim."""
 
 
 NOBODYS: Final = Link()
@@ -55,24 +59,34 @@ def decode(raw: bytes) -> Link:
     Raises `versions.NewerState` for a row of a newer binary, `msgspec.DecodeError` for junk.
     """
     link = versions.decode(_decoder, raw, 0, LINK_VERSION)
+    if link.version == LINK_VERSION:
+        return link
     versions.check(link.version, LINK_VERSION)
-    return link
+    # The time of the last change is the latest that is known of a claim.
+    return msgspec.structs.replace(link, version=LINK_VERSION, claimed_at=link.last)
 
 
 def claim(link: Link, fact: f.InstallationClaimed, appended_ms: int) -> Change:
     """Apply one claim that was first appended at `appended_ms`, in the order of its partition.
 
-    A second copy changes nothing, nor does a claim that its installation numbered lower than an earlier one.
-    The facts are dated after every earlier change of the installation, so that each subject's own fold, which
-    knows no order but time, agrees with the order of the claims.
+    A second copy changes nothing, nor does a claim that is older than an earlier one by its installation's
+    own number and time both: a queue that arrives late. Where only the number is lower, the counter began
+    anew or a clock was set, and the order of the topic decides as for claims without a number. The facts are
+    dated after every earlier change of the installation, so that each subject's own fold, which knows no
+    order but time, agrees with the order of the claims.
     """
     mark = short_hash(fact.event_id)
-    if mark in link.recent or (fact.sequence is not None and fact.sequence < link.sequence):
+    highest = link.counter_since, link.sequence
+    number = highest if fact.sequence is None else (fact.counter_since or 0, fact.sequence)
+    if mark in link.recent or (number < highest and fact.occurred_at <= link.claimed_at):
         return link, ()
+    highest = max(highest, number)
     known = msgspec.structs.replace(
         link,
-        sequence=max(link.sequence, -1 if fact.sequence is None else fact.sequence),
+        sequence=highest[1],
         recent=(*link.recent, mark)[-RECENT_IDS_MAX:],
+        counter_since=highest[0],
+        claimed_at=max(link.claimed_at, fact.occurred_at),
     )
     if fact.subject == link.subject:
         return known, ()

@@ -13,14 +13,15 @@ from ledger import facts as f
 from ledger import versions
 from ledger.consent import EMPTY, Consent, app_of, installation_key, installation_of, token_id
 from ledger.consent_fold import take_in
-from ledger.effective import UNLINKED, current_token, newest_token
+from ledger.effective import UNLINKED, newest_token, own_token
+from ledger.former_rule import upgraded
 from ledger.gate import TRANSACTIONAL, suppressions
 from ledger.policy import Policy
 from ledger.snapshot import ConsentView, consent_view
 from ledger.unreadable import mark
 
-REACH_VERSION: Final = 2
-"""2 added what version 2 of `subject.STATE_VERSION` did; see `ledger.versions`."""
+REACH_VERSION: Final = 3
+"""2 and 3 added what versions 2 and 4 of `subject.STATE_VERSION` did to consent; see `ledger.versions`."""
 
 
 NOTED_EVERY_MS: Final = 86_400_000
@@ -46,15 +47,15 @@ def of_this_version(reach: Reach) -> Reach:
     if reach.version == REACH_VERSION:
         return reach
     versions.check(reach.version, REACH_VERSION)
-    return msgspec.structs.replace(reach, version=REACH_VERSION)
+    return msgspec.structs.replace(reach, version=REACH_VERSION, consent=upgraded(reach.consent))
 
 
-def fold(reach: Reach, fact: f.SubjectFact, appended_ms: int) -> Reach:
+def fold(reach: Reach, fact: f.SubjectFact, appended_ms: int, offset: int = 0) -> Reach:
     """Fold one fact of permissions or tokens.
 
     Addresses are dropped when they are dead or replaced, and when their installation is unlinked.
     """
-    consent = take_in(reach.consent, fact, appended_ms)
+    consent = take_in(reach.consent, fact, appended_ms, offset)
     if consent is reach.consent:
         return reach
     addresses = reach.addresses
@@ -135,8 +136,8 @@ def _unreachable(reach: Reach, view: ConsentView, key: str, allowed: tuple[str, 
 
 def address(reach: Reach, key: str) -> tuple[str, str] | None:
     """The live (provider, token) of installation `key`, or None."""
-    installation = reach.consent.installations.get(key)
-    token = current_token(installation) if installation is not None else None
+    installations = reach.consent.installations
+    token = own_token(installations, key) if key in installations else None
     if token is None or not token.live:
         return None
     return reach.addresses.get(token.token_id)

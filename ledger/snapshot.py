@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from ledger.consent import Consent
-from ledger.effective import current_token, effective
+from ledger.effective import current_token, effective, own_token
+from ledger.former_rule import formerly_effective
 
 
 class InstallationView(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -84,16 +85,21 @@ def decode_snapshot(raw: bytes) -> Snapshot:
     return _decoder.decode(raw)
 
 
-def consent_view(consent: Consent, app: str, topic: str) -> ConsentView:
-    """Reduce a subject's consent to what the gate needs for one app and one topic."""
+def consent_view(consent: Consent, app: str, topic: str, *, formerly: bool = False) -> ConsentView:
+    """Reduce a subject's consent to what the gate needs for one app and one topic.
+
+    `formerly`: by the rule before row version 4, from a fold by that rule.
+    """
     prefix = f"{app}/"
     views = []
     for key in sorted(consent.installations):
         if not key.startswith(prefix):
             continue
         installation = consent.installations[key]
-        token = current_token(installation)
-        word = effective(installation)
+        if formerly:
+            token, word = current_token(installation), formerly_effective(installation)
+        else:
+            token, word = own_token(consent.installations, key), effective(installation)
         views.append(
             InstallationView(
                 key,

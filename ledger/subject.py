@@ -12,11 +12,13 @@ import msgspec
 
 from ledger import versions
 from ledger.consent import EMPTY, Consent
+from ledger.former_rule import upgraded
 from ledger.profile import NOTHING, Profile
 
-STATE_VERSION: Final = 3
+STATE_VERSION: Final = 4
 """2 added `Consent.unreadable`, and `linked_at` and `unlinked_at` of an installation; 3 what journeys of
-several steps take (`Instance.at` and what follows, the same of `Candidate`), the profile, and `entered`."""
+several steps take (`Instance.at` and what follows, the same of `Candidate`), the profile, and `entered`; 4
+what an installation keeps from `grants` on instead of registers, `Token.appended`, `Consent.rule_from`."""
 
 RECENT_IDS_MAX: Final = 16
 """Activity facts and orders of which a second copy is recognised, per subject."""
@@ -140,7 +142,7 @@ def decode(raw: bytes) -> Subject:
     if subject.version == STATE_VERSION:
         return subject
     versions.check(subject.version, STATE_VERSION)
-    return msgspec.structs.replace(subject, version=STATE_VERSION)
+    return msgspec.structs.replace(subject, version=STATE_VERSION, consent=upgraded(subject.consent))
 
 
 class _Due(msgspec.Struct, frozen=True, array_like=True, gc=False):

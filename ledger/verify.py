@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from ledger import facts as f
-from ledger.consent import EMPTY, installation_key, installation_of
+from ledger.consent import EMPTY, Consent, installation_key, installation_of
 from ledger.consent_fold import LedgerFact, follow
+from ledger.former_rule import follow_formerly, upgraded
 from ledger.gate import CHECKS_ADDED, decide
 from ledger.policy import Policy
 from ledger.snapshot import ConsentView, consent_view, decode_snapshot
@@ -47,14 +48,16 @@ def objections(
     ):
         found.append("the chosen installations, the end of the hold or the time limit differ")
     limits = {"permissions": decision.permissions_next, "tokens": decision.tokens_next}
-    consent, void = EMPTY, set()
-    for entry in sorted(ledger, key=lambda entry: entry[1:3]):
-        if entry[2] < limits[entry[1]]:
-            consent = follow(consent, entry)
-            fact = entry[0]
-            if isinstance(fact, f.TokenRegistered) and is_void(fact.provider, fact.token):
-                void.add(installation_key(fact.app, fact.installation))
-    recorded, derived = snapshot.consent, consent_view(consent, decision.app, decision.topic)
+    read = [entry for entry in ledger if entry[2] < limits[entry[1]]]
+    void = {
+        installation_key(fact.app, fact.installation)
+        for fact, *_ in read
+        if isinstance(fact, f.TokenRegistered) and is_void(fact.provider, fact.token)
+    }
+    since = decision.consent_rule_from
+    consent = _folded(read, decision.permissions_next if since is None else since, upgrade=since is not None)
+    recorded = snapshot.consent
+    derived = consent_view(consent, decision.app, decision.topic, formerly=since is None)
     if void:
         derived = _as_before_void(derived, recorded, void)
     if all(one.since < 0 for one in recorded.installations):
@@ -66,6 +69,20 @@ def objections(
     if derived != recorded:
         found.append("the consent in the snapshot is not the fold of the ledger")
     return found
+
+
+def _folded(ledger: Iterable[LedgerFact], rule_from: int, *, upgrade: bool) -> Consent:
+    """The fold by the former rule of what stands on permissions before `rule_from`, and by today's after it.
+
+    `upgrade` False: the row was still one of the former rule.
+    """
+    consent = EMPTY
+    former = rule_from > 0
+    for entry in sorted(ledger, key=lambda entry: entry[1:3]):
+        if former and upgrade and (entry[1] != "permissions" or entry[2] >= rule_from):
+            consent, former = upgraded(consent), False
+        consent = follow_formerly(consent, entry) if former else follow(consent, entry)
+    return upgraded(consent) if former and upgrade else consent
 
 
 def _as_recorded(checks: tuple[f.CheckResult, ...]) -> Iterator[tuple[f.CheckResult, ...]]:

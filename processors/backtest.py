@@ -221,7 +221,7 @@ def fold_partition(
         row = rows.get(name, NEW)
         if refusal(row.consent, item.fact) is not None:
             continue
-        keep(name, *fold(row, name, item.fact, item.appended_ms, now, setting()))
+        keep(name, *fold(row, name, item.fact, item.appended_ms, now, setting(), offset))
     fire_before(float("inf"))
 
 

@@ -23,6 +23,7 @@ from connectors.kafka.publish import FactPublisher
 from connectors.kafka.read import read_topic
 from connectors.kafka.topics import partition_count
 from ledger import facts as f
+from processors.agents.intake import FIRST_APPENDED_HEADER
 from processors.lane import position as positions
 from processors.lane.position import POSITION_KEY, Position
 from processors.stack import ENDS_FILE, Stack
@@ -57,11 +58,14 @@ class BoundedRun:
         self.published = 0
 
     def publish(self, facts: Iterable[f.Fact], what: str) -> int:
-        """Append facts in the given order; returns how many. Raises `Transient`."""
+        """Append facts in the given order; returns how many. Raises `Transient`.
+
+        Each carries its own time as its first append: the past that is replayed knew no other.
+        """
         before = self.published
 
         async def run() -> None:
-            async with FactPublisher(self._bootstrap) as publisher:
+            async with FactPublisher(self._bootstrap, appended_header=FIRST_APPENDED_HEADER) as publisher:
                 batch: list[f.Fact] = []
                 for fact in facts:
                     batch.append(fact)

@@ -99,7 +99,7 @@ async def reach_of(bootstrap: str, subject: str) -> Reach:
         if isinstance(fact, UnreadableRecord):
             found = mark_unreadable(found, offset, appended_ms)
         else:
-            found = fold(found, fact, appended_ms)
+            found = fold(found, fact, appended_ms, offset)
     return found
 
 

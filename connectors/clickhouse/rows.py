@@ -129,6 +129,7 @@ PERMISSION_FACTS: Final = (
     _optional("first_offset", "Int64"),
     _optional("last_offset", "Int64"),
     _field("outcome", NAME),
+    _optional("counter_since", INSTANT),
 )
 
 TOKEN_FACTS: Final = (
@@ -169,6 +170,7 @@ LINK_FACTS: Final = (
     *ENVELOPE,
     _field("installation"),
     SUBJECT,
+    _optional("counter_since", INSTANT),
 )
 
 ITEM_FACTS: Final = (
@@ -215,6 +217,7 @@ DECISION_FACTS: Final = (
     _field("message", NAME),
     _field("arm", NAME),
     _optional("item_version", "Int64"),
+    _optional("consent_rule_from", "Int64"),
 )
 
 DELIVERY_FACTS: Final = (

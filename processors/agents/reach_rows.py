@@ -53,8 +53,9 @@ class Worked(msgspec.Struct, frozen=True, array_like=True, gc=False):
     look_at: int
 
 
-ROW_VERSION: Final = 4
-"""2 added `_Row.version`, 3 what an `Attempt` needs to go again, 4 `Worked`; see `ledger.versions`."""
+ROW_VERSION: Final = 5
+"""2 added `_Row.version`, 3 what an `Attempt` needs to go again, 4 `Worked`, 5 version 3 of the reach inside;
+see `ledger.versions`."""
 _VERSION_PLACE: Final = 2
 
 
@@ -185,7 +186,7 @@ class ReachHandler:
         key = record.key
         row: Reach = (key and transaction.get(key)) or NOBODY
         if isinstance(item, Accepted) and refusal(row.consent, item.fact) is None:
-            after = reach.fold(row, item.fact, item.appended_ms)
+            after = reach.fold(row, item.fact, item.appended_ms, record.offset)
         elif record.topic == PERMISSIONS and subject_of(key) is not None:
             after = reach.mark_unreadable(row, record.offset, intake.first_append(record))
         else:

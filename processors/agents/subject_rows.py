@@ -158,7 +158,9 @@ class SubjectHandler:
             self._mark(item.record, transaction)
             return
         setting = self.setting(transaction)
-        after, facts = core.fold(row, fact.subject, fact, item.appended_ms, transaction.now, setting)
+        after, facts = core.fold(
+            row, fact.subject, fact, item.appended_ms, transaction.now, setting, item.record.offset
+        )
         self._store(key, row, after, facts, transaction)
         if type(fact) in REVOCATIONS and after != row:
             tell_revoked(item, transaction, self._meters)

@@ -92,7 +92,7 @@ class Loop:
             if self._checked and rejection(fact, key, appended_ms) is not None:
                 continue
             row = rows.get(key, NEW)
-            consent = take_in(row.consent, fact, appended_ms)
+            consent = take_in(row.consent, fact, appended_ms, message.offset())
             if consent is not row.consent:
                 row = rows[key] = msgspec.structs.replace(row, consent=consent)
                 changed.setdefault(partition, {})[key] = row

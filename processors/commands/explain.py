@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from connectors.errors import Misconfigured
 from ledger import facts as f
-from ledger.explain import Part
+from ledger.explain import Part, passed_over
 from ledger.explain import explain as explain_consent
 from ledger.gate import GOAL_MET
 from processors import report
@@ -43,7 +43,7 @@ def explain(
 
 def show(subject: str, history: History, out: Console) -> None:
     """Print a subject's history."""
-    _, parts = explain_consent(history.ledger)
+    consent, parts = explain_consent(history.ledger)
     out.print(f"[bold]{subject}[/bold] (all times are UTC)", highlight=False)
     out.print(
         report.table(
@@ -55,6 +55,18 @@ def show(subject: str, history: History, out: Console) -> None:
             ],
         )
     )
+    without_effect = passed_over(history.ledger, consent)
+    if without_effect:
+        out.print(
+            report.table(
+                "Passed over: appended after the word that counts, which they can't undo",
+                ("part", "value", "at", "fact", "source"),
+                [
+                    (p.name, p.value, at(p.at), type(p.fact).__name__, getattr(p.fact, "source", ""))
+                    for p in without_effect
+                ],
+            )
+        )
     _show_journeys(history, out)
     for decision in history.decisions:
         _show_decision(decision, history, out)

@@ -126,7 +126,7 @@ async def wrong_reach(bootstrap: str, topics: promises.Topics) -> list[str]:
     """Subjects whose consent the delivery role has folded into something else than their facts say."""
     facts: dict[str, list[Any]] = defaultdict(list)
     for said in (*topics["permissions"], *topics["tokens"]):
-        facts[said.fields["subject"]].append((said.name, dict(said.fields), said.appended))
+        facts[said.fields["subject"]].append((said.name, dict(said.fields), said.appended, said.offset))
     rows = {r.key: r.value for r in await read(bootstrap, "optin.delivery-consent-changelog")}
     found = []
     for subject, said_of in facts.items():

@@ -16,14 +16,14 @@ from schemas import lock
 from tests.support.evolution import breaks, departures, last_release, versions
 
 CONTRACT = Path(schemas.__file__).parent
-FIRST = "facts/PermissionRevoked/v2.avsc"
-SECOND = "facts/PermissionRevoked/v3.avsc"
+FIRST = "facts/PermissionRevoked/v3.avsc"
+SECOND = "facts/PermissionRevoked/v4.avsc"
 
 Fields = dict[str, dict[str, Any]]
 
 
 def _next_version(change: Callable[[Fields], None]) -> dict[str, str]:
-    """The contract's files with a version 3 of PermissionRevoked, which differs by `change`."""
+    """The contract's files with a version 4 of PermissionRevoked, which differs by `change`."""
     files = versions(CONTRACT)
     record = json.loads(files[FIRST])
     fields = {field["name"]: field for field in record["fields"]}
@@ -102,16 +102,16 @@ class TestFullTransitive:
         assert any(_matches(message, problem) for problem in problems), problems
 
     def test_versions_far_apart_are_compared_too(self) -> None:
-        """Version 4 fits version 3 but no earlier one: transitive means that this is refused."""
+        """Version 5 fits version 4 but no earlier one: transitive means that this is refused."""
         files = _next_version(lambda fields: fields.__delitem__("sequence"))
         record = json.loads(files[SECOND])
         record["fields"].append({"name": "sequence", "type": "string", "default": ""})
-        files["facts/PermissionRevoked/v4.avsc"] = json.dumps(record)
+        files["facts/PermissionRevoked/v5.avsc"] = json.dumps(record)
 
         problems = breaks(files)
 
         assert problems
-        assert not any("v3" in problem for problem in problems)
+        assert not any("v4" in problem for problem in problems)
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -192,8 +192,8 @@ class TestAgainstTheLastRelease:
         (tagged / "schemas" / SECOND).write_text(files[SECOND], encoding="utf-8")
 
         problems = self._departures(tagged)
-        assert len(problems) == 2  # one for each released version
-        assert f"v0.1.0:{FIRST} can't read what {SECOND} wrote: installation" in problems[1]
+        assert len(problems) == 3  # one for each released version
+        assert f"v0.1.0:{FIRST} can't read what {SECOND} wrote: installation" in problems[-1]
 
     def test_a_folder_without_tags_has_no_release(self, tagged: Path, tmp_path_factory: Any) -> None:
         """Nor has one outside git, even inside of somebody else's checkout."""

@@ -21,11 +21,13 @@ from ledger import reach, subject
 from ledger.consent import Consent, Frequency, Installation, Quiet, Register, Switch, Token, Unreadable
 from ledger.definitions import in_force
 from ledger.fold import fold
+from ledger.former_rule import upgraded
 from ledger.links import LINK_VERSION, Link
 from ledger.profile import Attribute, Profile
 from ledger.reach import Reach
 from ledger.subject import STATE_VERSION, Candidate, Contact, Instance, Subject
 from ledger.versions import NewerState
+from ledger.words import RANKS, Word
 from processors.agents import identity_linker, reach_rows, subject_rows
 from processors.agents.reach_rows import ROW_VERSION, Attempt, Worked
 from processors.lane import position
@@ -142,10 +144,40 @@ THIRD: Final[dict[str, Any]] = {
 }
 """What the rows of version 3 say."""
 
-NEWEST: Final[dict[str, Any]] = {**THIRD, "worked": Worked(LIVE, "ann", T + 31, T + 32)}
+TODAY: Final = msgspec.structs.replace(
+    SINCE_2,
+    installations={
+        "shop/phone": Installation(
+            *(T, "ios", "Europe/Berlin", "DE", None, None, None, None),
+            tokens=(Token(LIVE, T + 5, -1, T + 6),),
+            linked_at=T + 22,
+            unlinked_at=T + 20,
+            grants=(Word(RANKS["authorized"], T + 1, 0, T + 2, 40, 7, T), Word(5, T + 3, 1, T + 4, 41)),
+            refusals=(Word(RANKS["denied"], T + 5, 2, T + 6, 42, mark=2**32 - 1),),
+            unlinked_appended=T + 21,
+            unlinked_offset=39,
+        )
+    },
+    rule_from=38,
+)
+"""The consent of above as version 4 keeps it."""
+FOURTH: Final[dict[str, Any]] = {
+    **THIRD,
+    "subject": msgspec.structs.replace(THIRD["subject"], consent=TODAY),
+    "worked": Worked(LIVE, "ann", T + 31, T + 32),
+}
+"""What the rows of version 4 say."""
+
+NEWEST: Final[dict[str, Any]] = {
+    **FOURTH,
+    "reach": Reach(consent=TODAY, addresses={LIVE: ("console", "t-1")}),
+    "link": msgspec.structs.replace(FIRST["link"], counter_since=T, claimed_at=T + 24),
+}
 """What the rows of today's version say: every element has a value somewhere."""
 
-VALUES: Final = {1: FIRST, 2: SECOND, 3: THIRD, 4: NEWEST}
+VALUES: Final = {1: FIRST, 2: {**SECOND, "link": NEWEST["link"]}, 3: THIRD, 4: FOURTH, 5: NEWEST}
+REGISTERS_OF_BEFORE: Final = {"device_counted", "device", "server", "imported"}
+"""Elements that rows of before version 4 had."""
 BEGAN: Final = {"worked": 4}
 """The first version of a kind of row, where that is not 1."""
 FILES: Final = sorted(ROWS.glob("*.json"))
@@ -179,7 +211,10 @@ def golden(name: str, version: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_the_bytes_of_every_version_read_as_what_they_said(path: Path) -> None:
-    """Elements that came later have their defaults; the row is one of today's version from then on."""
+    """Elements that came later have their defaults; the row is one of today's version from then on.
+
+    Words on permission go on by today's rule, as `former_rule` says.
+    """
     row = json.loads(path.read_text())
     raw = bytes.fromhex(row["hex"])
 
@@ -206,7 +241,12 @@ def test_when_a_row_wants_to_be_woken_is_read_from_its_bytes_alone(path: Path) -
 def said(name: str, version: int) -> Any:
     """What a golden file says; a position keeps the version of who wrote it."""
     row = VALUES[version][name]
-    return msgspec.structs.replace(row, version=version) if isinstance(row, Position) else row
+    if isinstance(row, Position):
+        return msgspec.structs.replace(row, version=version)
+    if isinstance(row, Link) and version == 1:
+        return msgspec.structs.replace(row, claimed_at=row.last)
+    is_former = (isinstance(row, Subject) and version < 4) or (isinstance(row, Reach) and version < 5)
+    return msgspec.structs.replace(row, consent=upgraded(row.consent)) if is_former else row
 
 
 @pytest.mark.parametrize("name", NEWEST)
@@ -234,7 +274,7 @@ def test_every_version_of_every_row_has_a_file_and_every_element_a_value() -> No
     ):
         defaults = type(row)()
         same = {n for n in row.__struct_fields__ if getattr(row, n) == getattr(defaults, n)}
-        assert same <= {"version", "erased_at"}
+        assert same <= {"version", "erased_at", *REGISTERS_OF_BEFORE}
 
 
 def test_a_row_of_version_1_is_folded_on() -> None:
@@ -284,7 +324,7 @@ TAGS: Final = [
 )
 def test_a_row_of_a_newer_binary_is_refused(name: str, place: tuple[int, ...], strange: bool) -> None:
     """By its version, with what to do about it, and also where its elements make no sense here."""
-    with pytest.raises(ValueError, match=r"version 9, this binary knows [1234]: run the version"):
+    with pytest.raises(ValueError, match=r"version 9, this binary knows [12345]: run the version"):
         codec_of(name).decode(newer(name, place, 9, strange=strange))
 
 
@@ -316,7 +356,10 @@ class TestOnTheLane:
 
     def test_newer_rows_are_noticed_by_the_position_beside_them(self) -> None:
         """Whoever wrote them said so in the position, though no row was looked at yet."""
-        with pytest.raises(UnreadableState, match="rows of state version 4, this binary knows 3"):
+        with pytest.raises(
+            UnreadableState,
+            match=f"rows of state version {STATE_VERSION + 1}, this binary knows {STATE_VERSION}",
+        ):
             self.table(position=newer("position", (5,), STATE_VERSION + 1))
 
     def test_a_newer_row_is_noticed_when_it_is_touched(self) -> None:
@@ -351,4 +394,4 @@ class TestOnTheLane:
 
             table = self.table(position=place, row=row)
 
-            assert table.get(3, self.KEY) == VALUES[version]["subject"]
+            assert table.get(3, self.KEY) == said("subject", version)

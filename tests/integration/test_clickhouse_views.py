@@ -22,7 +22,7 @@ from connectors.errors import Misconfigured, Transient
 from ledger import facts as f
 from ledger.consent import EMPTY, Consent
 from ledger.consent_fold import take_in
-from ledger.effective import current_token, effective
+from ledger.effective import effective, own_token
 from processors.stack import Servers
 from tests.support.examples import MEASURED, example_of
 from tests.support.fact_strategies import CONSENT_FACTS, Dated
@@ -47,8 +47,8 @@ def rows_of(facts: Sequence[tuple[f.Fact, int]]) -> list[tuple[f.Fact, int, int,
 def fold(facts: list[Dated]) -> Consent:
     """What the core makes of the facts."""
     state = EMPTY
-    for one, appended in facts:
-        state = take_in(state, one, appended)
+    for offset, (one, appended) in enumerate(facts):
+        state = take_in(state, one, appended, offset)
     return state
 
 
@@ -58,7 +58,7 @@ def consent_of(state: Consent) -> dict[str, tuple[Any, ...]]:
         return {"": ("", "", "", "not_determined", "", False)}
     found = {}
     for key, installation in state.installations.items():
-        word, token = effective(installation), current_token(installation)
+        word, token = effective(installation), own_token(state.installations, key)
         found[key.partition("/")[2]] = (
             installation.platform,
             installation.time_zone or "",

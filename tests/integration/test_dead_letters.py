@@ -147,10 +147,11 @@ def test_bad_records_are_kept_whole_and_good_ones_are_folded(named_stack: Server
     assert len(found) == len(told) == len(bad)
     assert told == placed
     assert measured == Counter(reason for _, reason, _, _ in bad)
-    ledger: dict[str, list[tuple[str, dict[str, Any], int]]] = {}
+    ledger: dict[str, list[tuple[str, dict[str, Any], int, int]]] = {}
     for one in good_facts():
         history = ledger.setdefault(one.subject, [])
-        history.append((type(one).__name__, decode(codec.encode(one))[1], wall_ms()))  # type: ignore[index]
+        fields = decode(codec.encode(one))[1]  # type: ignore[index]
+        history.append((type(one).__name__, fields, wall_ms(), len(history)))
     bad_keys = {key for topic, _, key, _ in bad if topic == PERMISSIONS}
     for subject, history in ledger.items():
         marks = msgpack.unpackb(latest[subject.encode()])[1][8]
@@ -259,7 +260,7 @@ def has_token(row: bytes | None) -> bool:
 
 def untimed(installation: list[Any]) -> list[Any]:
     """An installation of the changelog without its instants, which differ between two makings of a fact."""
-    words = [word and [word[0], word[3]] for word in installation[4:8]]
+    words = [[word[0], word[2], *word[5:]] for word in [*installation[11], *installation[12]]]
     return [*installation[1:4], *words, [token[0] for token in installation[8]]]
 
 

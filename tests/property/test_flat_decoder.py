@@ -81,8 +81,16 @@ def test_what_it_reads_of_damaged_bytes_fastavro_reads_too(name: str, data: st.D
 def test_numbers_and_texts_of_any_size_are_read(number: int, text: str) -> None:
     """The whole range of a long, and texts whose length takes more than one byte."""
     name = "PermissionDenied"
-    one = {"app": "a", "source": "s", "subject": "x"}
-    fact = f.PermissionDenied(**one, event_id=text, occurred_at=number, sequence=number, installation=text)
+    fact = f.PermissionDenied(
+        app="a",
+        source="s",
+        subject="x",
+        event_id=text,
+        occurred_at=number,
+        sequence=number,
+        installation=text,
+        counter_since=number,
+    )
     value = codec.encode(fact)
 
     assert by_flat(name, value) == fact

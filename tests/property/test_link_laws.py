@@ -12,9 +12,11 @@ from ledger.consent import EMPTY, Consent, Installation
 from ledger.consent_fold import take_in
 from ledger.effective import UNLINKED, current_token, effective, unlinked
 from ledger.links import NOBODYS, RECENT_IDS_MAX, Link, claim
+from ledger.words import REFUSALS
 from tests.support.fact_strategies import PERMISSION_FACTS, Dated
 from tests.support.given import NOON, PHONE, changed, fact
 
+GRANTING = frozenset(f.PERMISSIONS) - REFUSALS
 PEOPLE = ("ann", "bob", "cid")
 
 Claimed = tuple[f.InstallationClaimed, int]
@@ -75,7 +77,11 @@ def test_every_subjects_fold_agrees_with_the_order_of_the_claims(
     shuffled = data.draw(st.permutations([*told, *again]))
 
     assert linked(shuffled, NOON) == ({row.subject} if row.subject else set())
-    assert consents(shuffled, NOON) == consents(told, NOON + 7_200_000)
+    assert consents(shuffled, NOON) == consents(told, NOON)
+    later = consents(told, NOON + 7_200_000)
+    assert {name: (one.linked_at, one.unlinked_at) for name, one in consents(shuffled, NOON).items()} == {
+        name: (one.linked_at, one.unlinked_at) for name, one in later.items()
+    }
 
 
 @given(claims(), st.data())
@@ -122,7 +128,10 @@ def test_a_second_copy_of_a_claim_changes_nothing(history: list[Claimed], data: 
 def test_nothing_said_before_the_handover_counts_after_it(
     history: list[Dated], later: int, relinked: bool
 ) -> None:
-    """While unlinked nothing is usable; once linked again, only words and addresses from after the unlink."""
+    """While unlinked nothing is usable; once linked again, only words and addresses from after the unlink.
+
+    A refusal is from after it also if only its append is.
+    """
     at = NOON + later * 100_000
     first: dict[str, int] = {}
     for one, appended in history:
@@ -138,20 +147,19 @@ def test_nothing_said_before_the_handover_counts_after_it(
     for one, appended in facts:
         state = take_in(state, one, appended)
     for one, appended in said:
-        if min(one.occurred_at, first.get(one.event_id, appended)) > at:
+        known = first.get(one.event_id, appended)
+        refused = getattr(one, "level", "") not in GRANTING and getattr(one, "permission", "") not in GRANTING
+        if min(one.occurred_at, known) > at or (one is not token and refused and known > at):
             fresh = take_in(fresh, one, appended)
 
     phone = state.installations[f"shop/{PHONE}"]
     if not relinked:
         assert effective(phone).permission == UNLINKED
         assert current_token(phone) is None
-    elif all(one.sequence is None for one, _ in history):
-        # (A number outlasts the handover: of numbered words only the highest is kept.)
+    else:
         anew = fresh.installations.get(f"shop/{PHONE}", Installation())
         assert effective(phone) == effective(anew)
         assert current_token(phone) == current_token(anew)
-    else:
-        assert effective(phone).at > at or effective(phone).permission == "not_determined"
 
 
 def test_a_copy_that_is_forgotten_is_the_price_of_a_bound() -> None:

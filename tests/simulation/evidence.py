@@ -44,9 +44,9 @@ class Entry:
         return self.record.ending.decided_at if self.record.ending else self.record.instant
 
     @property
-    def plain(self) -> tuple[str, dict[str, Any], int]:
+    def plain(self) -> tuple[str, dict[str, Any], int, int]:
         """As the oracle wants it."""
-        return self.name, self.fields, self.first_append_ms
+        return self.name, self.fields, self.first_append_ms, self.record.offset
 
 
 def home(key: bytes, partitions: int) -> int:

@@ -24,16 +24,21 @@ def follow(claims: Iterable[Told]) -> dict[tuple[str, str], tuple[str, str, str,
     """(claim's id, kind) -> (subject, app, installation, time) of all that follows from claims in order."""
     owner: dict[tuple[str, str], str | None] = {}
     last: dict[tuple[str, str], int] = defaultdict(lambda: -1)
-    highest: dict[tuple[str, str], int] = defaultdict(lambda: -1)
+    highest: dict[tuple[str, str], tuple[int, int]] = defaultdict(lambda: (0, -1))
+    latest: dict[tuple[str, str], int] = defaultdict(lambda: -1)
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)
     found = {}
     for _, claim, appended in claims:
         phone = claim["app"], claim["installation"]
-        number = claim["sequence"]
-        if claim["event_id"] in seen[phone][-REMEMBERED:] or (number is not None and number < highest[phone]):
+        number = highest[phone]
+        if claim["sequence"] is not None:
+            number = claim.get("counter_since") or 0, claim["sequence"]
+        is_old = number < highest[phone] and claim["occurred_at"] <= latest[phone]
+        if is_old or claim["event_id"] in seen[phone][-REMEMBERED:]:
             continue
         seen[phone].append(claim["event_id"])
-        highest[phone] = max(highest[phone], -1 if number is None else number)
+        highest[phone] = max(highest[phone], number)
+        latest[phone] = max(latest[phone], claim["occurred_at"])
         before, now = owner.get(phone), claim["subject"]
         if before == now:
             continue

@@ -7,6 +7,7 @@ facts). `objections(bootstrap)` must be empty once everything is folded and no j
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -18,7 +19,9 @@ PRIVATE_LAST = ["authorized", "ephemeral", "provisional", "pre_granted", "not_de
 REGISTERS = ["device_counted", "device", "server", "import"]
 OUTCOMES = {"PushAccepted", "PushRejected", "PushWithheldLate", "PushOutcomeUnknown"}
 LINKS = ["InstallationLinked", "InstallationUnlinked"]
-MARKS_MAX = 16
+MARKS_MAX, TOKENS_MAX, REFUSALS_MAX = 16, 4, 3
+PERMISSIONS = [*reversed(PRIVATE_LAST)]
+NO = {"not_determined", "denied"}
 DENIALS, SKEW_MS = {"PermissionDenied", "PermissionRevoked"}, 300_000
 Marks = defaultdict[str, list[Any]]
 Words = defaultdict[Any, list[tuple[Any, list[Any]]]]
@@ -29,40 +32,38 @@ def latest(words: list[tuple[Any, list[Any]]]) -> list[Any] | None:
     return max(words)[1] if words else None
 
 
-def fold(facts: list[tuple[str, dict[str, Any], int]]) -> list[Any]:
-    """The consent row of one subject from its (name, fields, append ms), all at once."""
-    if erased := [min(f["occurred_at"], at) for name, f, at in facts if name == "SubjectErased"]:
+def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
+    """The consent row of one subject from its (name, fields, append ms, offset), all at once."""
+    if erased := [min(f["occurred_at"], at) for name, f, at, _ in facts if name == "SubjectErased"]:
         return [{}, {}, None, None, None, {}, min(erased)]
-    seen, words, topics, suppressions = (Words(list) for _ in range(4))
+    seen, topics, suppressions = (Words(list) for _ in range(3))
+    words: dict[str, list[list[int]]] = defaultdict(list)
     tokens: dict[str, dict[str, list[Any]]] = defaultdict(dict)
     links: dict[str, list[int]] = defaultdict(lambda: [-1, -1])
+    unlinked: dict[str, tuple[int, int, int]] = defaultdict(lambda: (-1, 1, 1))
     preferences: Words = Words(list)
-    first = {f["event_id"]: (name, f, appended) for name, f, appended in reversed(facts)}
-    for name, f, appended in first.values():
+    first = {fact[1]["event_id"]: fact for fact in reversed(facts)}
+    for name, f, appended, offset in first.values():
         at = min(f["occurred_at"], appended)
         key, until = f"{f['app']}/{f.get('installation')}", f.get("until")
         permission = "denied" if name in DENIALS else f.get("level") or f.get("permission")
         if name in LINKS:  # dated by the order of the claims, not by a clock
             links[key][LINKS.index(name)] = max(links[key][LINKS.index(name)], f["occurred_at"])
+            if name == LINKS[1]:
+                unlinked[key] = max(unlinked[key], (f["occurred_at"], -appended, -offset))
         elif name == "InstallationSeen":
             told = [f["platform"], f["time_zone"], f["country"]]
             seen[key].append(((at, *[t or "" for t in told]), [at, *told]))
         elif permission:
-            permission = permission if permission in PRIVATE_LAST else "denied"
-            cause = {"PermissionRevoked": f.get("cause"), "PermissionObserved": "observed"}.get(name, "")
-            origin, private = f["source"].split(":")[0], PRIVATE_LAST.index(permission)
-            if origin == "device" and f["sequence"] is not None:
-                counted = (f["sequence"], private, at, cause), [permission, at, f["sequence"], cause]
-                words[key, "device_counted"].append(counted)
-            else:
-                register = origin if origin in REGISTERS else "server"
-                words[key, register].append(((at, private, cause), [permission, at, -1, cause]))
+            words[key].append(word_of(permission, f, appended, offset))
         elif name in {"TokenRegistered", "TokenInvalidated"}:
             text = f"{f.get('provider')}:{f.get('token')}".encode()
             token = f.get("token_id") or hashlib.sha256(text).hexdigest()[:32]
-            times = tokens[key].setdefault(token, [token, -1, -1])
-            place = 1 if name == "TokenRegistered" else 2
-            times[place] = max(times[place], at)
+            times = tokens[key].setdefault(token, [token, -1, -1, -1])
+            if name == "TokenRegistered":
+                times[1], times[3] = max((times[1], times[3]), (at, appended), key=lambda t: (t[0], -t[1]))
+            else:
+                times[2] = max(times[2], at)
         elif name in {"TopicSubscribed", "TopicUnsubscribed"}:
             on = name == "TopicSubscribed"
             topics[f["topic"]].append(((at, not on), [at, on, None]))
@@ -77,31 +78,81 @@ def fold(facts: list[tuple[str, dict[str, Any], int]]) -> list[Any]:
             switch = (at, on, until is None, until or 0), [at, on, until]
             (preferences["pause"] if name[0] == "M" else suppressions[f["reason"]]).append(switch)
     installations = {}
-    for key in {*seen, *tokens, *links, *(key for key, _ in words)}:
-        known = sorted(tokens[key].values(), key=lambda t: (t[1], t[2], t[0]), reverse=True)[:8]
+    for key in {*seen, *tokens, *links, *words}:
+        known = sorted(tokens[key].values(), key=lambda t: (t[1], t[2], t[0]), reverse=True)[:TOKENS_MAX]
         told = latest(seen[key]) or [-1, "", None, None]
-        installations[key] = [*told, *(latest(words[key, r]) for r in REGISTERS), known, *links[key]]
+        place = unlinked[key][1:] if key in unlinked else (1, 1)
+        installations[key] = [*told, *[None] * 4, known, *links[key], *kept(words[key])]
+        installations[key] += [-n for n in place]
     named = [{name: latest(w) for name, w in group.items()} for group in (topics, suppressions)]
     chosen = [latest(preferences[name]) for name in ("frequency", "quiet", "pause")]
     return [installations, named[0], *chosen, named[1], None]
 
 
+def word_of(permission: str, f: dict[str, Any], appended: int, offset: int) -> list[int]:
+    """A word on permission as a row has it."""
+    permission = permission if permission in PRIVATE_LAST else "denied"
+    origin, number = f["source"].split(":")[0], [-1, 0]
+    clock = REGISTERS.index(origin if origin in REGISTERS else "server")
+    if origin == "device" and f["sequence"] is not None:
+        clock, number = 0, [f["sequence"], f.get("counter_since") or 0]
+    mark = zlib.crc32(f["event_id"].encode()) if permission in NO else 0
+    return [PERMISSIONS.index(permission), f["occurred_at"], clock, appended, offset, *number, mark]
+
+
+def kept(words: list[list[int]]) -> list[list[list[int]]]:
+    """The grants and the refusals that a row keeps of an installation's words."""
+
+    def by_place(w: list[int]) -> Any:
+        return w[3], w[4], w[1], w[6], w[5], -w[0], w[7]
+
+    def by_time(w: list[int]) -> Any:
+        return w[1], -w[0], -w[3], -w[4], w[6], w[5], w[7]
+
+    def by_number(w: list[int]) -> Any:
+        return w[6], w[5], -w[0], w[1], -w[3], -w[4], w[7]
+
+    found: list[list[list[int]]] = [[], []]
+    for clock in range(len(REGISTERS)):
+        for refusing in (0, 1):
+            mine = [w for w in words if w[2] == clock and (PERMISSIONS[w[0]] in NO) == refusing]
+            stay = sorted(mine, key=by_place)[-REFUSALS_MAX:] if refusing else []
+            for extreme in (by_time, by_number)[: 1 + (clock == 0)] if mine else ():
+                one = max(mine, key=extreme)
+                stay += [one] if one not in stay else []
+            found[refusing] += sorted(stay, key=by_place)
+    return found
+
+
+def comes_after(grant: list[int], refusal: list[int]) -> bool:
+    """Whether no order that could be right puts the refusal behind the grant."""
+    if grant[2] == refusal[2] == 0:
+        return grant[1] > refusal[1] and (grant[6], grant[5]) > (refusal[6], refusal[5])
+    by_device = refusal[2] < 2
+    if by_device and grant[2] == 3:
+        return False
+    skew = SKEW_MS if by_device and grant[2] == 2 else 0
+    return grant[1] > refusal[1] + skew and (grant[3], grant[4]) >= (refusal[3], refusal[4])
+
+
 def may_push(row: list[Any], key: str) -> bool:
     """Whether the effective permission of an installation of this row lets marketing pass."""
-    installation = row[0].get(key, [None] * 9 + [-1, -1])
-    linked_at, unlinked_at = installation[9:11]
+    installation = row[0].get(key)
+    if installation is None:
+        return False
+    linked_at, unlinked_at, granted, refused, *place = installation[9:15]
     if linked_at <= unlinked_at != -1:
         return False
-    said = dict(zip(REGISTERS, installation[4:8], strict=True))
-    ranked = [(w[1], PRIVATE_LAST.index(w[0]), n) for n, w in said.items() if w and w[1] > unlinked_at]
-    no = [r for r in ranked if r[1] >= PRIVATE_LAST.index("not_determined")]
-    device = max((r for r in ranked if r[2].startswith("device")), default=None)
-    grant = max((r for r in ranked if r not in no and not r[2].startswith("device")), default=None)
-    if grant and (device is None or (device in no and grant[0] > device[0] + SKEW_MS)):
-        device = grant
-    if device is None or device in no or (no and max(no)[0] >= device[0]):
-        return False
-    return PRIVATE_LAST[device[1]] in {"authorized", "provisional"}
+    grants = [g for g in granted if min(g[1], g[3]) > unlinked_at]
+    refusals = [r for r in refused if min(r[1], r[3]) > unlinked_at or r[3:5] > place]
+    standing = [
+        r
+        for r in refusals
+        if not any((g[2] == r[2] or max(g[2], r[2]) < 2) and comes_after(g, r) for g in grants)
+    ]
+    counts = [g for g in grants if all(comes_after(g, r) for r in standing)]
+    best = max(counts, key=lambda g: (g[2] < 2, g[1], -g[0]), default=None)
+    return best is not None and PERMISSIONS[best[0]] in {"authorized", "provisional"}
 
 
 def readable(record: Any) -> tuple[str, dict[str, Any]] | None:
@@ -172,7 +223,7 @@ async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset())
     rows = {r.key: r.value for r in await read(bootstrap, "optin.journeys-subjects-changelog")}
     for subject, said in ledger.items():
         raw = rows.get(subject.encode())
-        if raw is None or msgpack.unpackb(raw)[1][:7] != fold([fact[:3] for fact in said]):
+        if raw is None or msgpack.unpackb(raw)[1][:7] != fold([(*fact[:3], fact[4]) for fact in said]):
             found.append(f"{subject}: the row is not the fold of its facts")
         consent = msgpack.unpackb(raw)[1] if raw else [None] * 9
         wanted = [] if consent[6] else open_marks(bad[subject], settled[subject])[:MARKS_MAX]
@@ -208,7 +259,7 @@ async def objections(bootstrap: str, acknowledged: frozenset[str] = frozenset())
         if last["verdict"] != "send":
             continue
         read_then = {"permissions": last["permissions_next"], "tokens": last["tokens_next"]}
-        row = fold([fact[:3] for fact in ledger[last["subject"]] if fact[4] < read_then[fact[3]]])
+        row = fold([(*fact[:3], fact[4]) for fact in ledger[last["subject"]] if fact[4] < read_then[fact[3]]])
         if not all(may_push(row, f"{last['app']}/{i}") for i in last["installations"]):
             found.append(f"decision {decision} sends without permission")
         if open_marks(bad[last["subject"]], settled[last["subject"]], read_then["permissions"]):

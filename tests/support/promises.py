@@ -100,7 +100,7 @@ def over_cap(topics: Topics, most: int, window: str) -> list[str]:
             now = decision.fields["occurred_at"]
             limits = [("the policy", most, window)]
             known = [
-                (said.name, dict(said.fields), said.appended)
+                (said.name, dict(said.fields), said.appended, said.offset)
                 for said in chosen[subject]
                 if said.offset < decision.fields["permissions_next"]
             ]
@@ -220,7 +220,7 @@ def sent_after_revoked(topics: Topics, received: Mapping[str, int]) -> list[int]
 
 def allowed(facts: Iterable[Said], key: str) -> bool:
     """Whether these facts of one subject let marketing pass to an installation."""
-    row = fold([(said.name, dict(said.fields), said.appended) for said in facts])
+    row = fold([(said.name, dict(said.fields), said.appended, said.offset) for said in facts])
     paused = row[4] is not None and row[4][1]
     return may_push(row, key) and not paused and row[6] is None
 

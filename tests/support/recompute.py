@@ -224,18 +224,18 @@ def permission(facts: Iterable[Event]) -> str:
     last: dict[str, Event] = {}
     for word in sorted((f for f in facts if f.kind == "permission"), key=by_time_and_privacy):
         last[word.about["clock"]] = word
-    refusals = [w for w in last.values() if w.about["permission"] in PRIVATE_FIRST[:2]]
-    grants = [last[c] for c in ("server", "import") if c in last and last[c] not in refusals]
-    going = last.get("device")
+    refusals = {c: w for c, w in last.items() if w.about["permission"] in PRIVATE_FIRST[:2]}
+
+    def beats(clock: str, other: str) -> bool:
+        margin = {"device": 0, "server": 5 * MINUTE}.get(clock) if other == "device" else 0
+        return margin is not None and last[clock].at > last[other].at + margin
+
+    grants = [c for c in last if c not in refusals and all(beats(c, other) for other in refusals)]
     if grants:
-        grant = max(grants, key=by_time_and_privacy)
-        if going is None or (going in refusals and grant.at > going.at + 5 * MINUTE):
-            going = grant
-    if refusals:
-        refusal = max(refusals, key=by_time_and_privacy)
-        if going is None or going in refusals or going.at <= refusal.at:
-            going = refusal
-    return "not_determined" if going is None else str(going.about["permission"])
+        first = "device" if "device" in grants else max(grants, key=lambda c: by_time_and_privacy(last[c]))
+        return str(last[first].about["permission"])
+    latest_refusal = max(refusals.values(), key=by_time_and_privacy, default=None)
+    return "not_determined" if latest_refusal is None else str(latest_refusal.about["permission"])
 
 
 def has_live_token(facts: Iterable[Event]) -> bool:

@@ -12,6 +12,8 @@ import sys
 import tracemalloc
 from typing import Any, Final
 
+import msgspec
+
 from ledger.admission import ID_LENGTH_MAX, LATEST_MS, NOTE_LENGTH_MAX, TEXT_LENGTH_MAX, WORD_LENGTH_MAX
 from ledger.consent import (
     INSTALLATIONS_MAX,
@@ -23,7 +25,6 @@ from ledger.consent import (
     Frequency,
     Installation,
     Quiet,
-    Register,
     Switch,
     Token,
     Unreadable,
@@ -55,6 +56,7 @@ from ledger.subject import (
     Instance,
     Subject,
 )
+from ledger.words import COUNTED, RANKS, REFUSALS_MAX, REGISTERS, Word
 from processors.agents import reach_rows, subject_rows
 from processors.lane.table import RowCodec
 from tests.support.given import NOON
@@ -84,13 +86,16 @@ KEPT: Final[dict[str, str | int | float | bool]] = {"field": "x" * (KEPT_BYTES_M
 def typical() -> tuple[Subject, Reach]:
     """A phone and a browser, some choices, an open cart, two months of a push every third day."""
     token = token_id("apns", "t")
-    words = Register("authorized", NOON), Register("denied", NOON, -1, "os_settings")
+    words = (
+        Word(RANKS["authorized"], NOON, 1, NOON, 70_000),
+        Word(RANKS["denied"], NOON, 1, NOON, 70_001, mark=2**32 - 1),
+    )
     consent = Consent(
         installations={
             f"shop/{UUID}": Installation(
-                NOON, "ios", "Europe/Berlin", "DE", None, words[0], None, None, (Token(token, NOON),)
+                NOON, "ios", "Europe/Berlin", "DE", tokens=(Token(token, NOON, -1, NOON),), grants=words[:1]
             ),
-            "shop/3f1c9a52b7d44e6c": Installation(NOON, "web", "Europe/Berlin", "DE", None, words[1]),
+            "shop/3f1c9a52b7d44e6c": Installation(NOON, "web", "Europe/Berlin", "DE", refusals=words[1:]),
         },
         topics={"cart_reminders": Switch(NOON, on=True), "news": Switch(NOON, on=False)},
         frequency=Frequency(NOON, 2, "calendar_week"),
@@ -116,16 +121,37 @@ def typical() -> tuple[Subject, Reach]:
     return subject, Reach(consent=consent, addresses={token: ("apns", "t" * 64)})
 
 
+def _number(clock: int) -> tuple[int, ...]:
+    return (T, T) if clock == COUNTED else ()
+
+
 def maximal_consent() -> Consent:
     """As much as the ledger takes in about one subject, each text as long as it may be."""
-    tokens = tuple(Token(word(f"token{n}"), T, T) for n in range(TOKENS_MAX))
-    counted, other = Register("not_determined", T, T, word()), Register("not_determined", T, -1, word())
-    told = Installation(T, "android", word(), word(), counted, other, other, other, tokens, T, T)
-    by_token = Installation(tokens=tokens)
+    clocks = range(len(REGISTERS))
+    grants = [Word(RANKS["authorized"], T, clock, T, T, *_number(clock)) for clock in (COUNTED, *clocks)]
+    refusals = [
+        msgspec.structs.replace(Word(RANKS["denied"], T, clock, T, T, *_number(clock)), mark=2**32 - 1)
+        for clock in clocks
+        for _ in range(REFUSALS_MAX + 1 + (clock == COUNTED))
+    ]
+
+    def tokens(place: str) -> tuple[Token, ...]:
+        return tuple(Token(word(f"{place}{n}"), T, T, T) for n in range(TOKENS_MAX))
+
+    told = Installation(
+        *(T, "android", word(), word(), None, None, None, None, (), T, T),
+        *(tuple(grants), tuple(refusals), T, T),
+    )
     return Consent(
         installations={
-            **{installation_key(APP, full_id("a", n)): told for n in range(INSTALLATIONS_MAX)},
-            **{installation_key(APP, full_id("b", n)): by_token for n in range(INSTALLATIONS_MAX)},
+            **{
+                installation_key(APP, full_id("a", n)): msgspec.structs.replace(told, tokens=tokens(f"a{n}-"))
+                for n in range(INSTALLATIONS_MAX)
+            },
+            **{
+                installation_key(APP, full_id("b", n)): Installation(tokens=tokens(f"b{n}-"))
+                for n in range(INSTALLATIONS_MAX)
+            },
         },
         topics={full_id("t", n): Switch(T, on=False) for n in range(TOPICS_MAX)},
         frequency=Frequency(T, 1_000, "calendar_month"),

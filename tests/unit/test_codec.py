@@ -27,7 +27,7 @@ GRANTED = facts.PermissionGranted(
     level="authorized",
 )
 HEADER = MARKER + fact_schema("PermissionGranted").fingerprint
-GRANTED_BODY = b"\x06e-1\x08shop\x80\xb0\x83\xc5\x98\x68\x0cdevice\x02\x0e\x06s-1\x06i-1\x04\x00"
+GRANTED_BODY = b"\x06e-1\x08shop\x80\xb0\x83\xc5\x98\x68\x0cdevice\x02\x0e\x06s-1\x06i-1\x04\x00\x00"
 """Written by hand: texts after their length, numbers zig-zag, `authorized` is the third symbol."""
 
 

@@ -71,7 +71,7 @@ class TestWhoseWordCounts:
         """A person who said no on the phone line."""
         counted = permission(granted(), revoked(LATER, source="server:hotline", cause="hotline"))
 
-        assert counted == Effective("denied", LATER, "server", "hotline")
+        assert counted == Effective("denied", LATER, "server", (LATER, 0))
 
     def test_a_backends_old_refusal_does_not_beat_a_newer_grant(self) -> None:
         """It was said before the person agreed."""
@@ -97,7 +97,7 @@ class TestWhoseWordCounts:
         """Apps often report what they find, not what they saw happen."""
         observed = fact(f.PermissionObserved, LATER, permission="denied")
 
-        assert permission(granted(), observed) == Effective("denied", LATER, "device", "observed")
+        assert permission(granted(), observed) == Effective("denied", LATER, "device", (LATER, 0))
 
 
 class TestTokens:

@@ -27,7 +27,7 @@ CLAIMS = [
     claim("c1", "ann", 10),
     claim("c2", "bob", 20, sequence=5),
     claim("c1", "ann", 10),
-    claim("c3", "cid", 30, sequence=4),
+    claim("c3", "cid", 15, sequence=4),
     claim("c4", "ann", 20, sequence=6),
 ]
 LINKS = [
@@ -46,7 +46,7 @@ def test_an_honest_history_has_no_objection() -> None:
 
 PLANTED: dict[str, tuple[list[Told], str]] = {
     "lost": (LINKS[:-1], "None, not"),
-    "of a late claim": ([*LINKS, told(LINK, "c3", "cid", 30, 31)], "not None"),
+    "of a late claim": ([*LINKS, told(LINK, "c3", "cid", 15, 31)], "not None"),
     "of another subject": ([*LINKS[:-1], told(LINK, "c4", "bob", 21, 24)], "not ('ann'"),
     "of another time": ([*LINKS[:-1], told(LINK, "c4", "ann", 20, 24)], "not ('ann'"),
     "told in two ways": ([*LINKS, told(LINK, "c4", "ann", 99, 24)], "in two ways"),

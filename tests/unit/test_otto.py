@@ -302,7 +302,7 @@ class TestActivity:
             digest.update(msgspec.json.encode({"kind": type(fact).__name__, **msgspec.to_builtins(fact)}))
 
         assert len({fact.event_id for fact in everything}) == len(everything)
-        assert digest.hexdigest()[:16] == "7d92952de6436fa2"
+        assert digest.hexdigest()[:16] == "dc8c660e1bbdc2f3"
 
 
 class TestSimulatedConsent:

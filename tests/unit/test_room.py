@@ -10,7 +10,7 @@ import pytest
 from connectors import codec
 from ledger import facts as f
 from ledger.admission import ID_LENGTH_MAX
-from ledger.consent import TOKENS_MAX, Consent, Register, token_id
+from ledger.consent import TOKENS_MAX, Consent, token_id
 from ledger.journeys import fire
 from ledger.policy import Cap
 from ledger.subject import (
@@ -22,6 +22,7 @@ from ledger.subject import (
     wake_at,
 )
 from ledger.verify import LedgerFact, objections
+from ledger.words import RANKS, Word
 from processors.definitions import models
 from processors.lane.writer import BATCH_BYTES_MAX
 from tests.property.test_journey_laws import Life
@@ -252,12 +253,12 @@ class TestTheLargestRow:
 
 def granted(consent: Consent) -> Consent:
     """The same, but that every installation may be pushed to and nothing else stands against it."""
-    word = Register("authorized", NOON)
+    word = Word(RANKS["authorized"], NOON, 1, NOON, 0)
     installations = {
         key: changed(
             one,
-            **dict.fromkeys(("device_counted", "server", "imported")),
-            device=word,
+            grants=(word,),
+            refusals=(),
             tokens=(changed(one.tokens[0], invalidated_at=-1),),
             time_zone=None,
         )

@@ -197,7 +197,7 @@ class TestActivity:
         for fact in everything:
             digest.update(msgspec.json.encode({"kind": type(fact).__name__, **msgspec.to_builtins(fact)}))
 
-        assert digest.hexdigest()[:16] == "3998c90adb7643e8"
+        assert digest.hexdigest()[:16] == "9c777a2703dd4595"
 
 
 class TestSimulatedConsent:

@@ -230,7 +230,7 @@ def test_decisions_are_counted_once_they_are_durable() -> None:
     )
     cart = fact(f.CartUpdated, item="boots", change="added")
     began = Transaction(table, 0, NOON)
-    handler.fold(Accepted(cart, SimpleNamespace(key=b"ann"), NOON), began)
+    handler.fold(Accepted(cart, SimpleNamespace(key=b"ann", offset=0), NOON), began)
     table.apply(0, began.rows, began.position())
     transaction = Transaction(table, 0, NOON + 2 * HOUR)
     row = transaction.get(b"ann")

@@ -142,7 +142,7 @@ def test_without_the_oldest_tokens_the_rest_is_still_checked() -> None:
 
 
 def test_explain_names_the_fact_behind_each_part() -> None:
-    """The one that gave the part its present value, not the last that repeated it."""
+    """The one that counts, also where an earlier one said the same."""
     first = fact(f.PermissionGranted, NOON, level="authorized")
     same = fact(f.PermissionGranted, NOON + 1, level="authorized")
     off = fact(f.TopicUnsubscribed, NOON + 2, topic="carts")
@@ -154,7 +154,7 @@ def test_explain_names_the_fact_behind_each_part() -> None:
     _, parts = explain(ledger_at(first, same, off, paused, chosen, quiet, suppressed))
 
     assert {part.name: (part.value, part.fact) for part in parts} == {
-        "permission of shop/phone": ("authorized", first),
+        "permission of shop/phone": ("authorized", same),
         "topic carts": ("off", off),
         "pause": ("on", paused),
         "frequency": ("2 per rolling_week", chosen),
