@@ -106,6 +106,10 @@ sim: setup-dev ## Simulate the roles with faults in virtual time: 1,000 seeds (S
 outages: setup-dev ## Simulate providers that are away for five hours: who leaves when, and who not
 	.venv/bin/python -m tests.simulation.outages
 
+.PHONY: devices
+devices: setup-dev ## Live 100,000 lives of devices: no push after an acknowledged no
+	.venv/bin/python -m tests.support.device_lives $(ARGS)
+
 .PHONY: crash-points
 crash-points: setup-dev ## Kill a worker at every place where it can stand still, before it and after it
 	OPTIN_TEST_LONG=1 .venv/bin/pytest -s tests/integration/test_crash_points.py $(ARGS)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ledger.consent import SKEW_MS, Installation, Token
-from ledger.words import COUNTED, DEVICES_END, IMPORT, REFUSALS, REGISTERS, SERVER, Place, Word
+from ledger.words import COUNTED, DEVICES_END, IMPORT, REFUSALS, REGISTERS, Place, Word
 
 UNLINKED: Final = "unlinked"
 """Reads as the permission of an installation that is no longer the subject's: no policy can allow it."""
@@ -105,16 +105,17 @@ def effective(installation: Installation) -> Effective:
 def comes_after(grant: Word, refusal: Word) -> bool:
     """Whether every order that could be right puts `grant` after `refusal`.
 
-    Of one device that counts: its number and its own time. Else: own time and first append; a server's grant
-    must be later than a device's refusal by more than `SKEW_MS`, and an import's never is.
+    Of one device that counts: its number and its own time; of another counter of it, the first append, too.
+    Else: own time and first append, between speakers the own time by more than `SKEW_MS`. An import's grant
+    is never after a device's refusal.
     """
     if grant.clock == COUNTED == refusal.clock:
-        return grant.at > refusal.at and (grant.since, grant.number) > (refusal.since, refusal.number)
-    margin = 0
-    if refusal.clock < DEVICES_END:
-        if grant.clock == IMPORT:
-            return False
-        margin = SKEW_MS if grant.clock == SERVER else 0
+        numbered = (grant.since, grant.number) > (refusal.since, refusal.number)
+        appended = grant.since == refusal.since or grant.place >= refusal.place
+        return numbered and appended and grant.at > refusal.at
+    if grant.clock == IMPORT and refusal.clock < DEVICES_END:
+        return False
+    margin = 0 if _alike(grant, refusal) else SKEW_MS
     return grant.at > refusal.at + margin and grant.place >= refusal.place
 
 

@@ -42,7 +42,7 @@ def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
     links: dict[str, list[int]] = defaultdict(lambda: [-1, -1])
     unlinked: dict[str, tuple[int, int, int]] = defaultdict(lambda: (-1, 1, 1))
     preferences: Words = Words(list)
-    first = {fact[1]["event_id"]: fact for fact in reversed(facts)}
+    first = {fact[1]["event_id"]: fact for fact in sorted(facts, key=lambda fact: fact[2:], reverse=True)}
     for name, f, appended, offset in first.values():
         at = min(f["occurred_at"], appended)
         key, until = f"{f['app']}/{f.get('installation')}", f.get("until")
@@ -126,13 +126,15 @@ def kept(words: list[list[int]]) -> list[list[list[int]]]:
 
 def comes_after(grant: list[int], refusal: list[int]) -> bool:
     """Whether no order that could be right puts the refusal behind the grant."""
+    in_order = grant[3:5] >= refusal[3:5]
     if grant[2] == refusal[2] == 0:
-        return grant[1] > refusal[1] and (grant[6], grant[5]) > (refusal[6], refusal[5])
-    by_device = refusal[2] < 2
-    if by_device and grant[2] == 3:
+        same = grant[6] == refusal[6]
+        numbered = (grant[6], grant[5]) > (refusal[6], refusal[5])
+        return grant[1] > refusal[1] and numbered and (same or in_order)
+    if grant[2] == 3 and refusal[2] < 2:
         return False
-    skew = SKEW_MS if by_device and grant[2] == 2 else 0
-    return grant[1] > refusal[1] + skew and (grant[3], grant[4]) >= (refusal[3], refusal[4])
+    one_speaker = grant[2] == refusal[2] or max(grant[2], refusal[2]) < 2
+    return in_order and grant[1] > refusal[1] + (0 if one_speaker else SKEW_MS)
 
 
 def may_push(row: list[Any], key: str) -> bool:

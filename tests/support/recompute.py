@@ -227,8 +227,9 @@ def permission(facts: Iterable[Event]) -> str:
     refusals = {c: w for c, w in last.items() if w.about["permission"] in PRIVATE_FIRST[:2]}
 
     def beats(clock: str, other: str) -> bool:
-        margin = {"device": 0, "server": 5 * MINUTE}.get(clock) if other == "device" else 0
-        return margin is not None and last[clock].at > last[other].at + margin
+        margin = 0 if clock == other else 5 * MINUTE
+        never = clock == "import" and other == "device"
+        return not never and last[clock].at > last[other].at + margin
 
     grants = [c for c in last if c not in refusals and all(beats(c, other) for other in refusals)]
     if grants:
