@@ -346,6 +346,10 @@ class Broker:
             if entry is not None and entry.committed
         ]
 
+    def unmarked(self) -> list[Place]:
+        """Where something of a transactional id has no marker yet."""
+        return [place for place, log in self._logs.items() if any(isinstance(key, str) for key in log.open)]
+
     def last_offset(self, place: Place) -> int:
         """The offset after the last committed record."""
         entries = self._logs[place].entries

@@ -255,7 +255,8 @@ class World:
 
     def _unsettled(self) -> list[str]:
         rows, positions = self._rows(JOURNEYS_CHANGELOG)
-        waits = self._behind(positions, INPUTS)
+        waits = [f"{place} has no marker" for place in self.broker.unmarked()]
+        waits += self._behind(positions, INPUTS)
         waits += self._behind(self._rows(CONSENT_CHANGELOG)[1], (PERMISSIONS, TOKENS))
         waits += self._behind(self._rows(LINKS_CHANGELOG)[1], (LINKS,))
         attempts, positions = self._rows(SENDS_CHANGELOG)
@@ -272,8 +273,8 @@ class World:
     def _undone(self, changelog: str) -> list[str]:
         positions = self._rows(changelog)[1]
         topics = INPUTS if changelog == JOURNEYS_CHANGELOG else (PERMISSIONS, TOKENS, DECISIONS)
-        waits = self._behind(positions, topics)
-        return waits + [
+        waits = [f"{place} has no marker" for place in self.broker.unmarked()]
+        return [*waits, *self._behind(positions, topics)] + [
             f"{number} is not done"
             for number in range(self.scenario.partitions)
             if not (len(positions.get(number, [])) > 4 and positions[number][4])
