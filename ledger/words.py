@@ -85,6 +85,27 @@ def keep(known: Words, word: Word) -> Words:
     """
     if not known:
         return (word,)
+    last = known[-1]
+    if (
+        last.clock == word.clock == known[0].clock
+        and last.at < word.at
+        and (last.appended, last.offset) < (word.appended, word.offset)
+        and (last.since, last.number) <= (word.since, word.number)
+    ):
+        # Almost always: one clock speaks, and in order. The same as what follows, several times faster.
+        is_next = word.clock != COUNTED or (last.since, last.number) < (word.since, word.number)
+        if word.rank not in REFUSING and len(known) == 1 and is_next:
+            return (word,)
+        if word.rank in REFUSING and all(
+            one.at < word.at
+            and one.mark != word.mark
+            and (one.since, one.number) <= (word.since, word.number)
+            for one in known
+        ):
+            if len(known) < REFUSALS_MAX:
+                return (*known, word)
+            if len(known) == REFUSALS_MAX and is_next:
+                return (*known[1:], word)
     mine = [one for one in known if one.clock == word.clock]
     if word in mine:
         return known

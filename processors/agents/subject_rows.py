@@ -14,6 +14,7 @@ from connectors import codec
 from ledger import control, journeys, subject
 from ledger import fold as core
 from ledger.admission import subject_of
+from ledger.consent import WORD_KINDS
 from ledger.consent_fold import refusal
 from ledger.control import Control
 from ledger.definitions import Body, Definitions, of_versions
@@ -26,7 +27,7 @@ from ledger.unreadable import mark
 from processors.agents import intake
 from processors.agents.bad_share import BadShare
 from processors.agents.intake import Accepted, Refused
-from processors.agents.tally import REVOCATIONS, tell_refused, tell_revoked
+from processors.agents.tally import REVOCATIONS, tell_passed_over, tell_refused, tell_revoked
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
 from processors.telemetry import catalogue as c
@@ -162,6 +163,8 @@ class SubjectHandler:
             row, fact.subject, fact, item.appended_ms, transaction.now, setting, item.record.offset
         )
         self._store(key, row, after, facts, transaction)
+        if isinstance(fact, WORD_KINDS):
+            tell_passed_over(item, after.consent, transaction, self._meters)
         if type(fact) in REVOCATIONS and after != row:
             tell_revoked(item, transaction, self._meters)
 

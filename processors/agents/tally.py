@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ledger import facts as f
+from ledger.consent import WORD_KINDS, Consent, installation_key, register_of, spoken
+from ledger.effective import is_passed_over
 from processors.agents.intake import Accepted
 from processors.lane.transaction import Transaction
 from processors.telemetry import catalogue as c
@@ -34,6 +36,18 @@ def tell_revoked(item: Accepted, transaction: Transaction, meters: Meters) -> No
         meters.observe(c.REVOCATION, max(0, wall_ms() - appended_ms) / 1000, fact=name)
 
     transaction.once_durable(tell)
+
+
+def tell_passed_over(item: Accepted, consent: Consent, transaction: Transaction, meters: Meters) -> None:
+    """Count a word on permission that has no effect on `consent`, which it was folded into."""
+    fact = item.fact
+    if not isinstance(fact, WORD_KINDS):
+        return
+    known = consent.installations.get(installation_key(fact.app, fact.installation))
+    place = item.appended_ms, item.record.offset
+    if known is not None and is_passed_over(known, spoken(fact)[0], place):
+        clock = register_of(fact)
+        transaction.once_durable(lambda: meters.add(c.PASSED_OVER, clock=clock))
 
 
 def tell_outcome(outcome: str, transaction: Transaction, meters: Meters) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import schemas
+from ledger.words import REGISTERS
 from processors.telemetry.health import REASONS
 from processors.telemetry.metric import Counter, Gauge, Histogram, Metric
 
@@ -211,6 +212,15 @@ DEAD_LETTERS: Final = Counter(
     rises="`optin dead-letters list` shows them: mend the producer, then replay or dismiss.",
     roles=LANE_ROLES,
     labels={"reason": DEAD_LETTER_REASONS},
+)
+PASSED_OVER: Final = Counter(
+    name="optin_words_passed_over_total",
+    meaning="Words on permission without effect: appended after the one that counts, saying the contrary.",
+    rises="Devices' clocks are wrong, counters began anew, or a backend repeats an old yes: the view"
+    " `words_passed_over` lists them, `optin explain` names the word that counts"
+    " (`docs/reference/consent-rule.md`).",
+    roles=("journeys",),
+    labels={"clock": REGISTERS},
 )
 MISPLACED: Final = Counter(
     name="optin_misplaced_facts_total",
