@@ -114,7 +114,7 @@ def spawn(
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         log.replace(log.with_name(log.name + ".1"))
-    with log.open("ab") as output:
+    with open(log, "ab", opener=_private) as output:
         process = subprocess.Popen(  # noqa: S603 - the caller names the program, no shell
             [sys.executable, "-IS", leash.__file__, str(os.getpid()), *argv],
             stdin=subprocess.DEVNULL,
@@ -128,6 +128,10 @@ def spawn(
         assert owner is not None
         write_atomically(pid_file, msgspec.json.encode(_Owned(child, owner)))
     return process
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def stop(process: Process, stop_s: float = STOP_S) -> int:

@@ -1,6 +1,7 @@
 """Run a program that must not outlive its owner: `python -IS leash.py OWNER_PID PROGRAM ARGUMENT...`.
 
-Asks the kernel to kill this process when its owner dies, then becomes the program (same pid). So a
+Asks the kernel to kill this process when its owner dies, keeps the files that it will make from other
+accounts, then becomes the program (same pid). So a
 `kill -9` of the owner leaves nothing behind. It is a program of its own because code between fork
 and exec in a threaded parent may deadlock. Imports the standard library only, to start quickly.
 
@@ -21,6 +22,7 @@ PR_SET_PDEATHSIG = 1
 def main(argv: list[str]) -> None:
     """Tie this process to `argv[0]` (the owner's pid) and become `argv[1:]`; never returns."""
     owner = int(argv[0])
+    os.umask(0o077)  # what it writes holds delivery addresses: its owner's alone
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != owner:  # it died before the kernel was asked

@@ -17,8 +17,14 @@ PORT_MAX: Final = 65_535
 
 OTHER_SETTINGS: Final = {
     "OPTIN_CACHE": ("~/.cache/optin", "where Kafka's archives are kept, for the embedded stack"),
-    "OPTIN_CLICKHOUSE_USERS": ("{}", "embedded ClickHouse: JSON of users and passwords; empty: no password"),
-    "OPTIN_CLICKHOUSE_READERS": ("", "embedded ClickHouse: users that may only read, comma-separated"),
+    "OPTIN_CLICKHOUSE_USERS": (
+        "",
+        "embedded ClickHouse: JSON of names and passwords, or a file (0600) of it; unset: generated ones",
+    ),
+    "OPTIN_CLICKHOUSE_READERS": (
+        "",
+        "embedded ClickHouse: which of these names may only read, comma-separated",
+    ),
 }
 """What is read outside `Settings`, by the embedded parts before any worker exists: default, meaning."""
 

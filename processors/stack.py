@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Self
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
 from connectors import child
+from connectors.clickhouse.accounts import READERS_ENV, USERS_ENV, Role
 from connectors.clickhouse.embedded import EmbeddedClickHouse
 from connectors.errors import Misconfigured
 from connectors.kafka.embedded import EmbeddedKafka
@@ -38,6 +38,8 @@ KAFKA_ENV: Final = "OPTIN_KAFKA_BOOTSTRAP"
 CLICKHOUSE_ENV: Final = "OPTIN_CLICKHOUSE_URL"
 ENDPOINT_ENV: Final = "OPTIN_METRICS_PORT"
 CREDENTIALS_ENV: Final = "OPTIN_PUSH_CREDENTIALS"
+WITHOUT_PASSWORDS: Final = {USERS_ENV: "", READERS_ENV: ""}
+"""Added to the environment of processes that need no accounts."""
 STATE_FILE: Final = "stack.json"
 LOCK_FILE: Final = "lock"
 ENDS_FILE: Final = "ends.json"
@@ -63,7 +65,7 @@ class StackState(msgspec.Struct, frozen=True):
 
     `endpoints`: by the worker's name, the URL under which it answers `/metrics`, `/healthz` and `/readyz`.
 
-    A password in a named ClickHouse's URL is left out: whoever needs it has it in the environment.
+    Passwords are left out: a named ClickHouse's is in the environment, an embedded one's in its folder.
     """
 
     supervisor: child.Identity
@@ -116,11 +118,11 @@ def _already_running(data: Path) -> Misconfigured:
 
 def redacted(url: str) -> str:
     """A URL without the password in it, for files and for people."""
-    parts = urlsplit(url)
-    if parts.password is None:
+    scheme, separator, rest = url.partition("://")
+    account, at, where = rest.rpartition("@")  # the last one: a password may hold any sign
+    if not at or ":" not in account:
         return url
-    where = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{where}"))
+    return f"{scheme}{separator}{account.partition(':')[0]}:***@{where}"
 
 
 def read_state(data: Path) -> StackState | None:
@@ -163,6 +165,7 @@ class Stack:
         self._ports = kafka_port, clickhouse_port
         self._endpoint_ports: dict[str, int] = {}
         self._servers: Servers | None = None
+        self._clickhouse: EmbeddedClickHouse | None = None
         self._supervisor: Supervisor | None = None
         self._lock: IO[Any] | None = None
         self._started_at = int(time.time() * 1e3)
@@ -190,8 +193,17 @@ class Stack:
 
     @property
     def clickhouse_url(self) -> str:
-        """The URL of our ClickHouse database; after `start_servers`."""
+        """The URL of our ClickHouse database, as who may change it; after `start_servers`."""
         return self.servers.clickhouse_url
+
+    @property
+    def embeds_clickhouse(self) -> bool:
+        """Whether ClickHouse is a part of this stack, not a named server."""
+        return self._clickhouse is not None
+
+    def clickhouse_url_of(self, account: Role) -> str:
+        """The same as another account; a named ClickHouse has the one account that its URL names."""
+        return self._clickhouse.url_of(account) if self._clickhouse else self.clickhouse_url
 
     def start_servers(self) -> Servers:
         """Start Kafka, create the topics, start ClickHouse, and run `prepare`, in this order.
@@ -261,7 +273,8 @@ class Stack:
         return self.data / "logs" / f"{part}.log"
 
     def _claim_folder(self) -> None:
-        self.data.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data.chmod(0o700)  # a folder of an older version, too
         lock = (self.data / LOCK_FILE).open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -286,6 +299,7 @@ class Stack:
         )
         self._progress("Starting ClickHouse")
         self._supervisor.start("clickhouse", clickhouse)
+        self._clickhouse = clickhouse
         return clickhouse.url
 
     def _worker(self, role: str, name: str) -> Worker:
@@ -294,7 +308,8 @@ class Stack:
             "OPTIN_CLOCK": "wall",
             **self._env,
             KAFKA_ENV: self.kafka_bootstrap,
-            CLICKHOUSE_ENV: self.clickhouse_url,
+            CLICKHOUSE_ENV: self.clickhouse_url_of("metrics"),
+            **WITHOUT_PASSWORDS,
             "OPTIN_DATA": str(self.data),
             "OPTIN_INSTANCE": name,
         }
@@ -311,6 +326,11 @@ class Stack:
         by_events = self._env.get("OPTIN_CLOCK") == "event"
         return "" if by_events else os.environ.get(CREDENTIALS_ENV, "")
 
+    def _clickhouse_for_others(self) -> str:
+        if self._servers is None:
+            return ""
+        return self._clickhouse.address if self._clickhouse else redacted(self._servers.clickhouse_url)
+
     def _write_state(self, statuses: Sequence[PartStatus] | None = None) -> None:
         identity = child.Identity.of(os.getpid())
         assert identity is not None
@@ -318,7 +338,7 @@ class Stack:
             state = StackState(
                 supervisor=identity,
                 kafka_bootstrap=self._servers.kafka_bootstrap if self._servers else "",
-                clickhouse_url=redacted(self._servers.clickhouse_url) if self._servers else "",
+                clickhouse_url=self._clickhouse_for_others(),
                 started_at=self._started_at,
                 ready=self._ready,
                 parts=tuple(self.statuses() if statuses is None else statuses),

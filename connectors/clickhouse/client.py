@@ -23,6 +23,10 @@ ANSWER_S: Final = 300
 HTTP_PORT: Final = 8123
 HTTPS_PORT: Final = 8443
 
+BAD_URL: Final = (
+    "OPTIN_CLICKHOUSE_URL is no URL like http://user:password@host:8123/optin: write / # ? @ : of the"
+    " password as %2F %23 %3F %40 %3A"
+)
 OPERATORS_CODES: Final = {
     16: "a column is missing: run `optin migrate`",
     60: "a table is missing: run `optin migrate`",
@@ -44,8 +48,10 @@ def connect(url: str, *, create: bool = False) -> Client:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         port = parts.port or (HTTPS_PORT if secure else HTTP_PORT)
-    except ValueError as error:
-        raise Misconfigured(f"OPTIN_CLICKHOUSE_URL is no URL: {error}") from error
+    except ValueError:  # its text may hold a part of the password
+        raise Misconfigured(BAD_URL) from None
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise Misconfigured(BAD_URL)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise Misconfigured("OPTIN_CLICKHOUSE_URL must look like http://user:password@host:8123/optin")
 

@@ -6,13 +6,11 @@ loopback address only and keeps everything in one data folder, which belongs to 
 time. Survives `kill -9`: the next start on the folder finds every acknowledged insert. Prints
 `READY port=N` when it answers (PORT 0: a free one).
 
-OPTIN_CLICKHOUSE_USERS      {"writer": "password", "analyst": "password"} asks for these passwords
-OPTIN_CLICKHOUSE_READERS    analyst,... names the users that may only read
+Who may do what is told by `accounts.py` and `grants.py`; the passwords are in `DATA/accounts.json`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -23,10 +21,12 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import msgspec
 
 from connectors import child
+from connectors.clickhouse.accounts import READERS_ENV, USERS_ENV, Role, accounts_of, stored_accounts
 from connectors.errors import Misconfigured, Transient
 from connectors.loopback import HOST, choose_port, free_port
 
@@ -82,7 +82,16 @@ class EmbeddedClickHouse:
 
     @property
     def url(self) -> str:
-        """Where clients find our database; after `start`."""
+        """Where clients find our database, as admin and with the password; after `start`."""
+        return self.url_of("admin")
+
+    def url_of(self, account: Role) -> str:
+        """The same as another account."""
+        return url_of(self.data, self.address, account)
+
+    @property
+    def address(self) -> str:
+        """Where clients find our database, without an account; after `start`."""
         if not self._port:
             raise RuntimeError("start the server first")
         return f"http://{HOST}:{self._port}/{DATABASE}"
@@ -101,15 +110,17 @@ class EmbeddedClickHouse:
         """
         if self.pid is not None:
             return self.url
-        self.data.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data.chmod(0o700)
+        accounts_of(self.data, {**os.environ, **self._env})
         child.claim(self.data / "pid.json", "ClickHouse")
         self._choose_port()
-        self._progress(f"Starting ClickHouse at {self.url}")
+        self._progress(f"Starting ClickHouse at {self.address}")
         self._process = child.spawn(
             child.python_module(MODULE, str(self.data), str(self._port)),
             log=self.log,
             pid_file=self.data / "pid.json",
-            env={**child.import_path(), **self._env},
+            env={**child.import_path(), **self._env, USERS_ENV: "", READERS_ENV: ""},
         )
         deadline = time.monotonic() + START_S
         while self.pid is not None and time.monotonic() < deadline:
@@ -145,9 +156,17 @@ class EmbeddedClickHouse:
         child.write_atomically(file, msgspec.json.encode(_Port(self._port)))
 
 
+def url_of(data: Path, address: str, account: Role) -> str:
+    """An address of the server over `data` with an account and its password in it."""
+    password = quote(stored_accounts(data)[account].password, safe="")
+    return address.replace("://", f"://{account}:{password}@", 1)
+
+
 def answers_query(url: str, timeout_s: float = ANSWER_S) -> bool:
     """Whether a ClickHouse at `url` answers (a refused password is an answer too)."""
-    request = urllib.request.Request(f"{url.rstrip('/')}/?query=SELECT%201")  # noqa: S310 - http only
+    scheme, _, rest = url.rstrip("/").partition("://")
+    where = rest.rpartition("@")[2]  # nobody's password is needed for this
+    request = urllib.request.Request(f"{scheme}://{where}/?query=SELECT%201")  # noqa: S310 - http only
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return bool(answer.status == 200)  # noqa: PLR2004
@@ -159,14 +178,14 @@ def answers_query(url: str, timeout_s: float = ANSWER_S) -> bool:
 
 def serve(data: Path, port: int) -> None:
     """Serve `data` until SIGTERM or SIGINT; then let running statements finish, and close."""
-    from connectors.clickhouse.access import Access
     from connectors.clickhouse.engine import Engine
     from connectors.clickhouse.http_interface import Server
 
-    users = json.loads(os.environ.get("OPTIN_CLICKHOUSE_USERS") or "{}")
-    readers = os.environ.get("OPTIN_CLICKHOUSE_READERS", "").split(",")
+    os.umask(0o077)
+    data.mkdir(parents=True, exist_ok=True)
+    accounts = accounts_of(data, os.environ)
     engine = Engine(data)
-    server = Server(engine, port or free_port(), Access(users, frozenset(readers)))
+    server = Server(engine, port or free_port(), accounts)
 
     def stop(*_: Any) -> None:
         # From a thread: `shutdown` waits for the loop that this signal interrupted.

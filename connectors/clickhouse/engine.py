@@ -17,6 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from connectors.clickhouse import admission
+from connectors.clickhouse.accounts import Role
+from connectors.clickhouse.grants import bounds_of, write_configuration
 from connectors.errors import Misconfigured
 
 SESSIONS_MAX: Final = 1_000
@@ -29,6 +32,8 @@ SESSION_NOT_FOUND: Final = 372
 SESSION_IS_LOCKED: Final = 373
 CODE: Final = re.compile(r"Code: (\d+)\.")
 NAME: Final = re.compile(r"[A-Za-z_]\w*")
+PARSED_BY: Final = re.compile(r": In scope SELECT formatQuerySingleLine\(.*\)(?=\. \()", re.DOTALL)
+"""What the engine adds to an error of a text that we let it print."""
 
 
 class EngineError(Exception):
@@ -60,7 +65,6 @@ class _Session:
     handle: Any
     rests_s: float
     last_used_s: float = 0.0
-    set_by_statement: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -83,8 +87,13 @@ class Engine:
                 f"another process has the ClickHouse data in {path}: stop it (`optin down`) or choose "
                 "another folder. Many clients may share one server, not one folder."
             ) from None
-        self._connect: Callable[[], Any] = partial(chdb.connect, str(path / "engine"))
-        self._root = self._connect()  # keeps the engine open between requests
+        config = write_configuration(path)
+        address = f"{path / 'engine'}?config-file={config}"
+        self._connect: Callable[[], Any] = partial(chdb.connect, address)
+        self._root = self._connect()  # keeps the engine open between requests; ends statements
+        self._root_lock = threading.Lock()
+        with contextlib.suppress(RuntimeError):
+            self._root.query("CREATE DATABASE IF NOT EXISTS optin")
         self._sessions: dict[tuple[str, str], _Session] = {}
         self._guard = threading.Lock()
 
@@ -99,33 +108,48 @@ class Engine:
 
     @contextlib.contextmanager
     def session(
-        self, user: str, name: str | None, *, must_exist: bool, rests_s: float, read_only: bool
+        self, user: str, name: str | None, *, must_exist: bool, rests_s: float, role: Role
     ) -> Iterator[_Session]:
         """The session `name` of `user`, for one statement at a time; without a name one for now only.
 
         Raises EngineError if the session is busy, or does not exist although it must.
         """
         if name is None:
-            session = _Session(self._open(read_only=read_only), 0.0)
+            session = _Session(self._open(role), 0.0)
             try:
                 yield session
             finally:
                 session.handle.close()
             return
-        session = self._named(user, name, must_exist=must_exist, rests_s=rests_s, read_only=read_only)
+        session = self._named(user, name, must_exist=must_exist, rests_s=rests_s, role=role)
         try:
             yield session
         finally:
             session.last_used_s = time.monotonic()
             session.lock.release()
 
-    def _open(self, *, read_only: bool) -> Any:
+    def end_statement(self, tag: str) -> None:
+        """End the statement that runs with this tag, if one does."""
+        with self._root_lock, contextlib.suppress(RuntimeError):
+            self._root.query(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(tag)} ASYNC")
+
+    def _open(self, role: Role) -> Any:
+        """A connection that may do what the role may, within its bounds: the engine refuses all else."""
         handle = self._connect()
-        if read_only:
-            handle.query("SET readonly = 2")  # the engine itself refuses writes from now on
+        try:
+            handle.query(f"SET ROLE {role}")
+            bounds = ", ".join(f"{name} = {value}" for name, value in bounds_of(role).items())
+            handle.query(f"SET {bounds}")
+            if role == "analyst":
+                handle.query("SET readonly = 2")
+            with contextlib.suppress(RuntimeError):  # somebody dropped it
+                handle.query("USE optin")
+        except BaseException:
+            handle.close()
+            raise
         return handle
 
-    def _named(self, user: str, name: str, *, must_exist: bool, rests_s: float, read_only: bool) -> _Session:
+    def _named(self, user: str, name: str, *, must_exist: bool, rests_s: float, role: Role) -> _Session:
         """The named session with its lock taken."""
         with self._guard:
             self._forget_rested()
@@ -133,7 +157,7 @@ class Engine:
             if session is None:
                 if must_exist:
                     raise EngineError(f"Session {name} not found. (SESSION_NOT_FOUND)", SESSION_NOT_FOUND)
-                session = _Session(self._open(read_only=read_only), 0.0)
+                session = _Session(self._open(role), 0.0)
                 self._sessions[user, name] = session
             if not session.lock.acquire(blocking=False):
                 raise EngineError(
@@ -168,15 +192,10 @@ def settings_for_one_statement(session: _Session, settings: Mapping[str, str]) -
     if not settings:
         yield
         return
-    before: dict[str, str] = {}
-    if session.set_by_statement:
-        names = ", ".join(quoted(name) for name in settings)
-        told = query(
-            session,
-            f"SELECT name, value FROM system.settings WHERE changed AND name IN ({names})",  # noqa: S608
-            "TSV",
-        )
-        before = dict(line.split("\t", 1) for line in told.body.decode().splitlines())
+    names = ", ".join(quoted(name) for name in settings)
+    changed = f"SELECT name, value FROM system.settings WHERE changed AND name IN ({names})"  # noqa: S608
+    found = query(session, changed, "TSV").body.decode()
+    before = {name: unescaped(value) for name, value in (line.split("\t", 1) for line in found.splitlines())}
     try:
         query(session, "SET " + ", ".join(f"{_name(k)} = {quoted(v)}" for k, v in settings.items()))
         yield
@@ -215,6 +234,37 @@ def query(
     )
 
 
+def admitted(
+    session: _Session,
+    role: Role,
+    text: str,
+    parameters: Mapping[str, str],
+    *,
+    read_only: bool,
+    has_data: bool = False,
+) -> str:
+    """The statement as the engine prints it; raises EngineError unless the role may run it.
+
+    Refuses a text of several statements. What is judged is what is returned, so run that.
+    """
+    try:
+        printed = query(
+            session,
+            "SELECT formatQuerySingleLine({statement:String})",
+            "TSVRaw",
+            {"statement": admission.escaped(text)},
+        ).body.decode(errors="surrogateescape")
+    except EngineError as error:
+        raise EngineError(PARSED_BY.sub("", str(error))) from None
+    printed = printed.removesuffix("\n")
+    explained = query(session, f"EXPLAIN AST {printed}", "TSVRaw", parameters).body.decode(errors="replace")
+    try:
+        admission.check(role, printed, explained, read_only=read_only, has_data=has_data)
+    except admission.Refused as refused:
+        raise EngineError(f"{refused}. (ACCESS_DENIED)", admission.REFUSED) from None
+    return printed
+
+
 def insert(session: _Session, statement: str, data_format: str, data: Iterable[bytes]) -> Answer:
     """Stream `data` into an INSERT; returns when it is durable, raises EngineError.
 
@@ -241,6 +291,11 @@ def insert(session: _Session, statement: str, data_format: str, data: Iterable[b
 def quoted(value: str) -> str:
     """A string literal of ClickHouse's SQL."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def unescaped(value: str) -> str:
+    """A value of tab-separated text as it was."""
+    return value.encode("latin-1", "backslashreplace").decode("unicode_escape") if "\\" in value else value
 
 
 def _name(setting: str) -> str:

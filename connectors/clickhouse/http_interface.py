@@ -5,14 +5,16 @@ the URL or the body, settings and `param_x` in the URL, sessions, compressed bod
 and all other formats, errors as a server sends them. Not spoken: external data (multipart), progress
 headers, the native TCP protocol.
 
-Listens on the loopback address and refuses what a web page in a browser could send there. Whoever has
-an account on this machine can reach it; name users to ask for passwords (see `embedded.py`).
+Listens on the loopback address, asks for the password of an account (see `accounts.py`), and refuses what a
+web page in a browser could send there. A GET only reads, whoever asks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import select
+import socket
 import threading
 import time
 import urllib.parse
@@ -21,17 +23,20 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from connectors.clickhouse import admission
 from connectors.clickhouse.access import (
     AUTHENTICATION_FAILED,
     FORBIDDEN,
-    Access,
+    authenticate,
     refuse_browsers,
 )
+from connectors.clickhouse.accounts import Account
 from connectors.clickhouse.engine import (
     SESSION_S,
     Answer,
     Engine,
     EngineError,
+    admitted,
     insert,
     query,
     settings_for_one_statement,
@@ -44,7 +49,7 @@ from connectors.clickhouse.http_bodies import (
     decompressed,
     raw_pieces,
 )
-from connectors.clickhouse.statements import data_insert, first_word, output_format
+from connectors.clickhouse.statements import data_insert, first_word
 from connectors.loopback import HOST
 
 TRANSPORT: Final = frozenset(
@@ -56,18 +61,16 @@ TRANSPORT: Final = frozenset(
     }
 )
 """URL parameters of the transport; all others (but `param_x`) are settings of the statement."""
-READING: Final = frozenset(
-    {"SELECT", "WITH", "SHOW", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN", "CHECK", "SET", "USE"}
-)
 SQL_BYTES_MAX: Final = 64 << 20
 """The longest statement (an INSERT .. VALUES carries its data in it)."""
 DRAIN_BYTES_MAX: Final = 64 << 20
 """What is read of a refused request's body to keep the connection; beyond, it is closed."""
 CONNECTIONS_MAX: Final = 512
+LOOK_S: Final = 0.3
+"""How often it is looked for clients that hung up."""
 IDLE_S: Final = 600.0
 """A connection that says nothing for so long is closed."""
 
-READONLY: Final = 164
 NOT_IMPLEMENTED: Final = 48
 TOO_LARGE: Final = 62
 BROKEN_DATA: Final = 354
@@ -86,10 +89,12 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, engine: Engine, port: int, access: Access) -> None:
+    def __init__(self, engine: Engine, port: int, accounts: Mapping[str, Account]) -> None:
         self.engine = engine
-        self.access = access
+        self.accounts = accounts
         self._running = 0
+        self._statements: dict[str, tuple[Any, str, str]] = {}
+        self._looked_at = 0.0
         self._connections = 0
         self._changed = threading.Condition()
         super().__init__((HOST, port), _Handler)
@@ -111,6 +116,34 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that broke off is the client's affair; its thread ends."""
+
+    @contextlib.contextmanager
+    def watched(self, connection: Any, user: str, query_id: str) -> Iterator[str]:
+        """Watch a client while its statement runs: one that hangs up ends it. Gives the statement's tag."""
+        tag = f"{uuid.uuid4()}"
+        with self._changed:
+            self._statements[tag] = (connection, user, query_id)
+        try:
+            yield tag
+        finally:
+            with self._changed:
+                self._statements.pop(tag, None)
+
+    def end_abandoned(self) -> None:
+        """End the statements whose clients hung up; called again and again."""
+        with self._changed:
+            statements = list(self._statements.items())
+        for tag, (connection, _, _) in statements:
+            if _hung_up(connection):
+                self.engine.end_statement(tag)
+
+    def service_actions(self) -> None:
+        """Part of the server's loop."""
+        super().service_actions()
+        now = time.monotonic()
+        if now - self._looked_at > LOOK_S:
+            self._looked_at = now
+            self.end_abandoned()
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -152,7 +185,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _request(self, *, read_only: bool) -> None:
         url = urllib.parse.urlsplit(self.path)
-        self.parameters = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
+        self.parameters = dict(
+            urllib.parse.parse_qsl(url.query, keep_blank_values=True, errors="surrogateescape")
+        )
         self.query_id = self.parameters.get("query_id") or str(uuid.uuid4())
         started_ns = time.monotonic_ns()
         received = raw_pieces(self.rfile, self.headers)
@@ -185,36 +220,54 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _run(self, body: Iterator[bytes], *, read_only: bool) -> tuple[str, Answer]:
         """Run the request's statement; returns the format and the answer. Raises EngineError."""
-        user = self.server.access.authenticate(self.headers, self.parameters)
+        user, account = authenticate(self.server.accounts, self.headers, self.parameters)
         if self.headers.get_content_maintype() == "multipart":
             raise EngineError("External data is not supported here. (NOT_IMPLEMENTED)", NOT_IMPLEMENTED)
         head, rest = self._statement(body)
-        may_read_only = read_only or user in self.server.access.readers
-        if may_read_only and first_word(head) not in READING:
-            raise EngineError("Cannot execute query in readonly mode. (READONLY)", READONLY)
-        with self.server.engine.session(
-            user,
-            self.parameters.get("session_id"),
-            must_exist=self.parameters.get("session_check") == "1",
-            rests_s=_seconds(self.parameters.get("session_timeout")),
-            read_only=user in self.server.access.readers,
-        ) as session:
+        settings = self._settings()
+        if settings.get("readonly") in {"1", "2"}:
+            read_only = bool(settings.pop("readonly"))
+        try:
+            admission.refuse_settings([*settings])
+        except admission.Refused as refused:
+            raise EngineError(f"{refused}. (ACCESS_DENIED)", admission.REFUSED) from None
+        with (
+            self.server.engine.session(
+                user,
+                self.parameters.get("session_id"),
+                must_exist=self.parameters.get("session_check") == "1",
+                rests_s=_seconds(self.parameters.get("session_timeout")),
+                role=account.role,
+            ) as session,
+            self.server.watched(self.connection, user, self.query_id) as tag,
+        ):
             database = self.parameters.get("database") or self.headers.get("X-ClickHouse-Database")
-            if database:
-                query(session, f"USE `{database.replace('`', '')}`")
-            with settings_for_one_statement(session, self._settings()):
-                found = data_insert(head, complete=True)
+            if database and database != "default":  # that one is the machine's files; ours is meant
+                query(session, f"USE `{_without_ticks(database)}`")
+            found = data_insert(head, complete=True)
+            text = (
+                f"{found.statement} FORMAT {found.data_format}"
+                if found
+                else head.decode(errors="surrogateescape")
+            )
+            parameters = self._query_parameters()
+            statement = admitted(
+                session, account.role, text, parameters, read_only=read_only, has_data=found is not None
+            )
+            # A SET of the client lasts; nothing is put back behind it.
+            with settings_for_one_statement(session, {**settings, "log_comment": tag}):
                 if found is not None:
                     data = chained(head[found.data_at :], rest)
                     return "Null", insert(session, found.statement, found.data_format, data)
-                session.set_by_statement |= first_word(head) == "SET"
                 default = self.headers.get("X-ClickHouse-Format", "TabSeparated")
-                text, asked = output_format(head, self.parameters.get("default_format", default))
-                return asked, query(session, text, asked, self._query_parameters())
+                text, asked = admission.output_format(
+                    statement, self.parameters.get("default_format", default)
+                )
+                return asked, query(session, text, asked, parameters)
 
     def _statement(self, body: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
         """The SQL of the request, and what of its body is data behind the SQL."""
-        sql = self.parameters.get("query", "").encode()
+        sql = self.parameters.get("query", "").encode(errors="surrogateescape")
         if sql and data_insert(sql, complete=True) is not None:
             return sql, body
         head = bytearray(sql + b"\n" if sql else b"")
@@ -254,7 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, error: EngineError) -> None:
         self._answer(
             HTTP_STATUS.get(error.code, 500),
-            f"{error}\n".encode(),
+            f"{error}\n".encode(errors="replace"),
             {"X-ClickHouse-Exception-Code": str(error.code)},
         )
 
@@ -278,6 +331,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
         self.wfile.flush()
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Whether the client has closed the connection; never waits."""
+    try:
+        looked = select.poll()
+        looked.register(connection, select.POLLIN)
+        return bool(looked.poll(0)) and not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except (OSError, ValueError):
+        return True
+
+
+def _without_ticks(name: str) -> str:
+    return name.replace("\\", "").replace("`", "")
 
 
 def _one_line(value: str) -> str:

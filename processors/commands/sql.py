@@ -23,9 +23,12 @@ def sql(
     output: Annotated[
         str, typer.Option("--format", help="table, json (one object per row) or csv.")
     ] = "table",
+    write: Annotated[
+        bool, typer.Option("--write", help="Allow a statement that changes tables, as the account admin.")
+    ] = False,
     data: DataFolder = None,
 ) -> None:
-    """Ask ClickHouse one statement.
+    """Ask ClickHouse one statement, which may only read unless --write is given.
 
     The views are consent_current, opt_in_rate, decisions_by_reason, journey_funnel, push_outcomes and
     push_receipts; the tables behind them are permission_facts, token_facts, activity_facts, decision_facts,
@@ -39,9 +42,9 @@ def sql(
     if output not in FORMATS:
         raise Misconfigured(f"--format is one of {', '.join(FORMATS)}, not {output}")
     statement = sys.stdin.read() if query == "-" else query
-    with report.progress() as progress, servers(data, progress) as where:
+    with report.progress() as progress, servers(data, progress, "admin" if write else "analyst") as where:
         progress("Asking ClickHouse")
-        answer = ask(where.clickhouse_url, statement)
+        answer = ask(where.clickhouse_url, statement, read_only=not write)
     match output:
         case "json":
             rows = [dict(zip(answer.columns, map(plain, row), strict=True)) for row in answer.rows]

@@ -152,7 +152,9 @@ def _introduce(stack: Stack) -> None:
     say = partial(report.out.print, highlight=False, soft_wrap=True)
     say(f"Everything runs over {stack.data}. Stop it with Ctrl-C or `optin down`.")
     say(f"  Kafka       {stack.kafka_bootstrap}")
-    say(f"  ClickHouse  {redacted(stack.clickhouse_url)}")
+    say(f"  ClickHouse  {redacted(stack.clickhouse_url_of('analyst'))}")
+    if stack.embeds_clickhouse:
+        say(f"  passwords   {stack.data / 'clickhouse' / 'accounts.json'}")
     say(f"  logs        {stack.data / 'logs'}")
     if (state := read_state(stack.data)) is not None:
         say(_pushes(state))

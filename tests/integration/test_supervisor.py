@@ -245,7 +245,7 @@ class TestTheStack:
             assert told == {
                 **told,
                 "OPTIN_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
-                "OPTIN_CLICKHOUSE_URL": stack.clickhouse_url,
+                "OPTIN_CLICKHOUSE_URL": stack.clickhouse_url_of("metrics"),
                 "OPTIN_DATA": str(tmp_path),
                 "OPTIN_INSTANCE": "journeys-1",
                 "OPTIN_CLOCK": "event",

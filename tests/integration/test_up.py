@@ -16,6 +16,7 @@ import pytest
 from connectors.child import Identity
 from connectors.clickhouse.query import ask
 from connectors.kafka.publish import FactPublisher
+from processors.attach import servers
 from processors.stack import read_state
 from processors.telemetry.readiness import READY, ask_all
 from tests.integration.test_delivery import reachable
@@ -59,9 +60,10 @@ def accepted(data: Path) -> int:
     return int(json.loads(optin(data, "sql", ACCEPTED, "--format", "json").stdout)[0]["n"])
 
 
-def accepted_by_now(url: str) -> int:
+def accepted_by_now(data: Path) -> int:
     """The same without a process, for whoever asks again and again."""
-    return int(ask(url, ACCEPTED).rows[0][0])
+    with servers(data, lambda _: None) as running:
+        return int(ask(running.clickhouse_url, ACCEPTED).rows[0][0])
 
 
 def all_ready(data: Path) -> bool:
@@ -102,7 +104,7 @@ def test_a_stack_comes_up_survives_a_crash_of_all_of_it_and_goes_down(tmp_path: 
         assert readiness(data) == ready
         assert "already runs" in optin(data, "up", **env).stderr
         append(first["kafka_bootstrap"], ["a", "b", "c"])
-        assert wait_until(lambda: accepted_by_now(first["clickhouse_url"]) >= 2, SETTLE_S)
+        assert wait_until(lambda: accepted_by_now(data) >= 2, SETTLE_S)
         before = accepted(data)
         assert before >= 2
 
@@ -116,7 +118,7 @@ def test_a_stack_comes_up_survives_a_crash_of_all_of_it_and_goes_down(tmp_path: 
         assert second["kafka_bootstrap"] == first["kafka_bootstrap"]
         assert second["clickhouse_url"] == first["clickhouse_url"]
         append(second["kafka_bootstrap"], ["d", "e", "f"])
-        assert wait_until(lambda: accepted_by_now(second["clickhouse_url"]) >= before + 2, SETTLE_S)
+        assert wait_until(lambda: accepted_by_now(data) >= before + 2, SETTLE_S)
         assert accepted(data) >= before + 2
         assert optin(data, "verify").returncode == 0
     finally:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from tests.support.oracle import fold, may_push
 from tests.support.plain_reader import decode, read
@@ -265,8 +266,13 @@ def ask(clickhouse_url: str, statement: str) -> tuple[int, ...]:
 
 def answered(clickhouse_url: str, statement: str) -> str:
     """A statement's answer, tab separated."""
-    url, _, database = clickhouse_url.rpartition("/")
-    request = urllib.request.Request(f"{url}/?database={database}", data=statement.encode())
+    parts = urlsplit(clickhouse_url)
+    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/?database={parts.path.strip('/')}"
+    who = {
+        "X-ClickHouse-User": parts.username or "default",
+        "X-ClickHouse-Key": unquote(parts.password or ""),
+    }
+    request = urllib.request.Request(where, data=statement.encode(), headers=who)
     with urllib.request.urlopen(request, timeout=60) as answer:
         return str(answer.read().decode())
 

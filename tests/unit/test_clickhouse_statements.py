@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.clickhouse.statements import data_insert, first_word, output_format
+from connectors.clickhouse.statements import data_insert, first_word
 
 
 @pytest.mark.parametrize(
@@ -18,24 +18,8 @@ from connectors.clickhouse.statements import data_insert, first_word, output_for
     ],
 )
 def test_the_first_word_is_found_behind_comments(sql: bytes, word: str) -> None:
-    """Who may run a statement hangs on its first word, wherever it stands."""
+    """An INSERT is looked for data before all of it is there."""
     assert first_word(sql) == word
-
-
-@pytest.mark.parametrize(
-    ("sql", "text", "asked"),
-    [
-        (b"SELECT 1 FORMAT Native", "SELECT 1", "Native"),
-        (b"SELECT 1\nformat JSON ;\n", "SELECT 1", "JSON"),
-        (b"SELECT format FROM t", "SELECT format FROM t", "TSV"),
-        (b"SELECT 'FORMAT x'", "SELECT 'FORMAT x'", "TSV"),
-    ],
-)
-def test_the_output_format_stands_at_the_end(sql: bytes, text: str, asked: str) -> None:
-    """Only a FORMAT that ends the statement is one."""
-    found, output = output_format(sql, "TSV")
-
-    assert (found.strip(), output) == (text, asked)
 
 
 @pytest.mark.parametrize("first_byte", [9, 10, 11, 12, 13, 32])
@@ -55,7 +39,6 @@ def test_data_that_begin_with_white_space_are_kept(first_byte: int) -> None:
     [
         b"INSERT INTO t SELECT number AS format FROM numbers(3)",
         b"INSERT INTO t SELECT 1 FORMAT Native\n",
-        b"INSERT INTO t VALUES ('FORMAT CSV\n')",
         b"SELECT 1 FORMAT CSV\n",
     ],
 )
@@ -81,3 +64,13 @@ def test_settings_of_the_insert_stay_in_the_statement() -> None:
     assert found is not None
     assert found.statement.strip().endswith("insert_deduplication_token='x'")
     assert sql[found.data_at :] == b"1\n"
+
+
+def test_values_are_data_too() -> None:
+    """What follows VALUES never reaches the engine as a statement, whatever stands in it."""
+    sql = b"INSERT INTO t (a) VALUES (1); DROP TABLE t"
+    found = data_insert(sql, complete=False)
+
+    assert found is not None
+    assert (found.statement.strip(), found.data_format) == ("INSERT INTO t (a)", "VALUES")
+    assert sql[found.data_at :] == b"(1); DROP TABLE t"
