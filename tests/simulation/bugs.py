@@ -225,7 +225,7 @@ BUGS: Final[dict[str, Bug]] = {
     "linked before it is unlinked": Bug(
         _instead(IdentityLinker, "announce", _links_first), "before it unlinked the former one", 9
     ),
-    "contacts forgotten": Bug(_instead(candidates, "with_contact", _remembers_one), "pushes within", 1),
+    "contacts forgotten": Bug(_instead(candidates, "with_contact", _remembers_one), "pushes within", 18),
 }
 
 SEARCHED_MAX: Final = 2_000
