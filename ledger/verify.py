@@ -55,7 +55,7 @@ def objections(
         if isinstance(fact, f.TokenRegistered) and is_void(fact.provider, fact.token)
     }
     since = decision.consent_rule_from
-    consent = _folded(read, decision.permissions_next if since is None else since, upgrade=since is not None)
+    consent = folded(read, decision.permissions_next if since is None else since, upgrade=since is not None)
     recorded = snapshot.consent
     derived = consent_view(consent, decision.app, decision.topic, formerly=since is None)
     if void:
@@ -71,7 +71,7 @@ def objections(
     return found
 
 
-def _folded(ledger: Iterable[LedgerFact], rule_from: int, *, upgrade: bool) -> Consent:
+def folded(ledger: Iterable[LedgerFact], rule_from: int, *, upgrade: bool) -> Consent:
     """The fold by the former rule of what stands on permissions before `rule_from`, and by today's after it.
 
     `upgrade` False: the row was still one of the former rule.

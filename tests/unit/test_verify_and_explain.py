@@ -9,11 +9,13 @@ import pytest
 from rich.console import Console
 
 from ledger import facts as f
-from ledger.consent import TOPICS_MAX, token_id
+from ledger.consent import EMPTY, TOPICS_MAX, token_id
+from ledger.consent_fold import follow
 from ledger.explain import explain
+from ledger.former_rule import follow_formerly, upgraded
 from ledger.gate import CHECKS_ADDED
 from ledger.unreadable import UnreadableRecord
-from ledger.verify import LedgerFact, objections
+from ledger.verify import LedgerFact, folded, objections
 from processors.commands.explain import show
 from processors.history import History
 from tests.support.given import ANN, HOUR, NOON, ZONES, changed, fact, policy
@@ -220,3 +222,27 @@ def test_explain_says_of_a_dead_token_when_it_can_have_died(loss: dict[str, Any]
     show(ANN, History(0, ledger_at(registered, dead), None, [], [], []), out)
 
     assert words in out.export_text()
+
+
+@pytest.mark.parametrize("said_before", range(4))
+def test_a_row_of_before_is_derived_as_it_was_upgraded(said_before: int) -> None:
+    """What was folded by the former rule is derived by it, what came later by today's."""
+    words: list[f.SubjectFact] = [
+        fact(f.PermissionGranted, NOON, level="authorized", sequence=412),
+        fact(f.PermissionDenied, NOON + HOUR, sequence=1),
+        fact(f.PermissionGranted, NOON + 2 * HOUR, level="authorized", source="server"),
+        fact(f.PermissionDenied, NOON - HOUR),
+    ]
+    entries = ledger_at(*words)
+    row = EMPTY
+    for entry in entries[:said_before]:
+        row = follow_formerly(row, entry)
+    row = upgraded(row)
+    for entry in entries[said_before:]:
+        row = follow(row, entry)
+
+    rule_from = len(entries) if row.rule_from < 0 else row.rule_from
+    again_row = folded(entries, rule_from, upgrade=True)
+
+    assert rule_from == said_before
+    assert again_row.installations == row.installations
