@@ -47,7 +47,10 @@ def raw_pieces(connection: Readable, headers: Message) -> Iterator[bytes]:
         while connection.readline(LINE_BYTES_MAX).strip():
             pass  # trailers; the empty line ends them
     else:
-        yield from _sized(connection, int(headers.get("Content-Length") or 0))
+        length = headers.get("Content-Length") or "0"
+        if not (length.isascii() and length.isdecimal()):
+            raise BrokenBody("Content-Length is not a number")
+        yield from _sized(connection, int(length))
 
 
 def decompressed(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
@@ -58,13 +61,19 @@ def decompressed(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     if encoding not in DECOMPRESSORS:
         raise BrokenBody(f"Content-Encoding {encoding} is not known here")
     decompressor = DECOMPRESSORS[encoding]()
-    for piece in pieces:
+    for received in pieces:
+        piece = received
         try:
-            plain = decompressor.decompress(piece)
+            while True:
+                plain = decompressor.decompress(piece, PIECE_BYTES)
+                if plain:
+                    yield plain
+                # zlib keeps what it did not unpack yet, lz4 remembers it by itself.
+                piece = getattr(decompressor, "unconsumed_tail", b"") or b""
+                if not piece and (len(plain) < PIECE_BYTES or decompressor.eof):
+                    break
         except (RuntimeError, EOFError, zlib.error) as error:
             raise BrokenBody(f"the body is not {encoding}: {error}") from error
-        if plain:
-            yield plain
 
 
 def compressed(data: bytes, accepted: str) -> tuple[bytes, str | None]:

@@ -195,6 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             refuse_browsers(self.headers)
             if url.path == "/ping" or not (self.parameters.get("query") or self.command == "POST"):
+                self._drain(received)  # else it would be taken for the next request
                 self._answer(200, b"Ok.\n", {})
                 return
             with self.server.at_work():

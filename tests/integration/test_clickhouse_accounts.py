@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from connectors.clickhouse.accounts import Account, Role, stored_accounts
 from connectors.clickhouse.embedded import EmbeddedClickHouse
+from connectors.clickhouse.http_bodies import PIECE_BYTES, decompressed
 from connectors.clickhouse.migrate import migrate
 from connectors.clickhouse.query import ask
 from connectors.errors import Misconfigured
@@ -272,3 +275,32 @@ def test_a_file_of_users_must_be_private(tmp_path: Path) -> None:
 def test_an_account_does_not_print_its_password() -> None:
     """Neither in a log nor in a traceback."""
     assert "secret" not in repr(Account("analyst", "secret"))
+
+
+@pytest.mark.parametrize("length", ["abc", "-5"])
+def test_a_length_that_is_no_number_gets_an_answer(server: EmbeddedClickHouse, length: str) -> None:
+    """And the connection is closed: nobody knows where the next request begins."""
+    headers = as_account(server, "analyst") | {"Content-Length": length, "Connection": "close"}
+
+    assert request(server, "POST", "", headers)[0] == 500
+
+
+def test_the_body_of_a_ping_is_no_request(server: EmbeddedClickHouse) -> None:
+    """One request gets one answer, whatever is in its body."""
+    inner = b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    outer = b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(inner)
+    with socket.create_connection(("127.0.0.1", urlsplit(server.address).port or 0), 5) as connection:
+        connection.sendall(outer + inner)
+        connection.shutdown(socket.SHUT_WR)
+        answers = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+    assert answers.count(b"HTTP/1.1 200") == 1
+
+
+def test_a_small_body_that_unpacks_to_much_is_refused_in_pieces() -> None:
+    """No piece is larger than the bound, whatever one piece of the body unpacks to."""
+    packed = gzip.compress(b" " * (16 << 20))
+    pieces = [*decompressed(iter([packed]), "gzip")]
+
+    assert max(map(len, pieces)) <= PIECE_BYTES
+    assert sum(map(len, pieces)) == 16 << 20
