@@ -148,7 +148,7 @@ def told(stack: Stack, person: str, links: list[str]) -> None:
 
     def folded() -> bool:
         phones = (row(stack, person) or [{}])[0].values()
-        return len(links_of(stack, person)) >= len(links) and any(max(phone[9:]) > 0 for phone in phones)
+        return len(links_of(stack, person)) >= len(links) and any(max(phone[9:11]) > 0 for phone in phones)
 
     assert wait_until(folded, SETTLE_S), links_of(stack, person)
     assert sorted(links_of(stack, person)) == sorted(links)
