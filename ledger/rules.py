@@ -13,8 +13,8 @@ from ledger.journey import Message
 from ledger.profile import Profile, view
 
 Values = Mapping[str, Any]
-"""`profile` (see `profile.view`), `attributes`, `items`, `trigger` (what was kept of it), and `fact`, where
-there is one at hand."""
+"""`profile` (see `profile.view`), `attributes`, `items`, `trigger` (what was kept of it), `now` (ms), and
+`fact`, where there is one at hand."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ def values(
         "items": list(items),
         "trigger": nested(trigger or {}),
         "fact": fact,
+        "now": now,
     }
 
 

@@ -32,7 +32,8 @@ _TRIGGER: Final = re.compile(r"(?<![\w.'\"])trigger\s*\.\s*(\w+)(?:\s*\.\s*(\w+)
 _ENTRY: Final = re.compile(
     r"(?<![\w.'\"])(attributes|profile\s*\.\s*value)\s*(?:\.\s*(\w+)\b(?!\s*\()|\[\s*['\"]([^'\"]*)['\"])"
 )
-_MACRO: Final = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
+# A comment can stand between any two parts, also within a call.
+_MACRO: Final = re.compile(r"\b(all|exists|exists_one|map|filter)\s*(?://[^\n]*\s*)*\(")
 _PLACE: Final = re.compile(r"<input>:(\d+):(\d+): (.*)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([\w.]+)'")
 _UNEXPECTED: Final = re.compile(
@@ -144,10 +145,13 @@ class CelRules:
     def holds(self, source: str, values: Values) -> bool:
         """See `ledger.rules.Rules`."""
         compiled, names = _compiled(source)
-        result = compiled.eval(
-            data={name: value for name in names if (value := _value(values, name)) is not None}
-        )
-        return result.value() is True
+        try:
+            result = compiled.eval(
+                data={name: value for name in names if (value := _value(values, name)) is not None}
+            )
+            return result.value() is True
+        except Exception:  # noqa: BLE001 - what the engine can't evaluate is a no, as an error of CEL's own is
+            return False
 
 
 def _value(values: Values, name: str) -> Any:

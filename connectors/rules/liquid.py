@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
+from connectors.rules import filters as bounds
 from connectors.rules.variables import PROFILE, SCALARS, Kind, kind_at
 from ledger.journey import Message
 from ledger.rules import Text, Values
@@ -51,6 +52,9 @@ class LiquidTexts:
             if missing:
                 return Text("", "", missing)
             parts[part] = text.strip()[:longest]
+        for part in ("title", "body"):
+            if not parts[part].strip():
+                return Text("", "", part)  # what renders to nothing is never sent as a gap
         return Text(parts.pop("title"), parts.pop("body"), shown=parts)
 
 
@@ -67,11 +71,14 @@ def is_template(source: str) -> bool:
 def _rendered(source: str, values: Values) -> tuple[str, str]:
     from liquid.exceptions import LiquidError
 
+    bounds.begin(values.get("now", 0))
     try:
         return _template(source).render(**{name: values[name] for name in _ROOTS}), ""
     except LiquidError as error:
         found = _MISSING.search(str(error.args[0]))
         return "", found[1] if found else type(error).__name__
+    except Exception as error:  # noqa: BLE001 - filters raise whatever Python does for an odd value
+        return "", type(error).__name__
 
 
 def problems(source: str, trigger: Mapping[str, Kind]) -> Iterator[TextProblem]:
@@ -156,7 +163,9 @@ def _environment() -> Any:
         loop_iteration_limit = LOOPS_MAX
         output_stream_limit = OUTPUT_BYTES_MAX
 
-    return Bounded(undefined=StrictDefaultUndefined, strict_filters=True)
+    environment = Bounded(undefined=StrictDefaultUndefined, strict_filters=True)
+    environment.filters.update(bounds.bounded(environment.filters))
+    return environment
 
 
 @lru_cache(4_096)

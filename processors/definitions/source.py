@@ -53,6 +53,9 @@ class Source:
 
     def _read(self) -> None:
         try:
+            if self.path.exists() and not self.path.is_file():
+                self._fail(1, "it is no regular file", "Put a readable file there")
+                return
             with self.path.open("rb") as file:
                 raw = file.read(BYTES_MAX + 1)
         except FileNotFoundError:

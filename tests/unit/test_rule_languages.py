@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from connectors.rules import cel, liquid
+from connectors.rules import cel, filters, liquid
 from connectors.rules.cel import LENGTH_MAX, CelRules
 from connectors.rules.liquid import BODY_LENGTH_MAX, TITLE_LENGTH_MAX, LiquidTexts
 from connectors.rules.variables import (
@@ -21,6 +21,7 @@ from connectors.rules.variables import (
     shared_fields,
 )
 from ledger import facts as f
+from ledger.journey import Message
 from ledger.profile import NOTHING, Attribute, Profile
 from ledger.rules import Text, Values, values
 from tests.support.given import NOON, fact, message
@@ -295,3 +296,61 @@ def test_the_table_of_variables() -> None:
     assert {"texts", "notes", "sums"}.isdisjoint(SCALARS)
     with pytest.raises(KeyError):
         fields_of("Nonsense")
+
+
+@pytest.mark.parametrize("value", ["NaN", "inf", "1e400", "9" * 400, "2026-02-30", "\ud800", "", "x"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ attributes.v | round }}!",
+        "{{ attributes.v | floor }}!",
+        "{{ attributes.v | times: 0 }}!",
+        "{{ attributes.v | times: 999999999999 | times: 999999999999 }}!",
+        "{{ attributes.v | base64_decode }}!",
+        "{{ attributes.v | date: '%d' }}!",
+        "{{ attributes.v | date: '%999999999d' }}!",
+        "{{ (1..1000000000) | reverse | first }}{{ attributes.v }}!",
+        "{{ (1..100000000) | join }}!",
+        "{% assign a = 'xxxxxxxx' %}{% for i in (1..40) %}{% assign a = a | append: a %}{% endfor %}!",
+    ],
+)
+def test_a_text_of_an_odd_value_is_sent_or_withheld_within_its_work(template: str, value: str) -> None:
+    """Whatever a filter raises or would build, rendering is total."""
+    found = LiquidTexts().render(_message(template), _odd(value))
+    assert found.body or found.missing
+    assert filters.spent() <= filters.WORK_MAX + filters.SIZE_MAX**2
+
+
+@pytest.mark.parametrize(
+    "value", ["1772467200000", "1772467200", "2026-03-02T16:00:00Z", "2026-03-02 17:00+01:00"]
+)
+def test_a_date_is_the_same_on_any_machine(value: str) -> None:
+    """Milliseconds, seconds and ISO 8601, in UTC; now is the decision's."""
+    template = "{{ attributes.v | date: '%d.%m. %H:%M' }} {{ 'now' | date: '%Y-%m-%d' }}"
+    assert LiquidTexts().render(_message(template), _odd(value)).body == "02.03. 16:00 2026-03-13"
+
+
+def test_a_text_that_renders_to_nothing_is_withheld() -> None:
+    """A gap never leaves."""
+    assert LiquidTexts().render(_message("{{ attributes.v }}"), _odd(" ")).missing == "body"
+
+
+@pytest.mark.parametrize("rule", ['{"a":1,"a":2}.size()==1', "'a'.matches('(')", "1/0 == 1"])
+def test_a_rule_that_the_engine_refuses_is_a_no(rule: str) -> None:
+    """Nothing that the engine raises passes."""
+    assert not cel.CelRules().holds(rule, _odd("x") | {"fact": None})
+
+
+def test_a_comment_does_not_hide_a_second_macro() -> None:
+    """Macros are counted past comments."""
+    found = cel.problem("items.//\nall(a, items.//\nall //\n(b, a == b))")
+    assert found is not None
+    assert "once" in found.what
+
+
+def _message(body: str) -> Message:
+    return Message(name="m", category="marketing", topic="t", title="x", body=body)
+
+
+def _odd(value: str) -> dict[str, Any]:
+    return {"profile": {}, "attributes": {"v": value}, "items": [], "trigger": {}, "now": 1_773_396_000_000}
