@@ -53,7 +53,7 @@ class Source:
 
     def _read(self) -> None:
         try:
-            if self.path.exists() and not self.path.is_file():
+            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
                 self._fail(1, "it is no regular file", "Put a readable file there")
                 return
             with self.path.open("rb") as file:

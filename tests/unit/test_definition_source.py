@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,10 @@ def test_what_is_no_file_says_why(tmp_path: Path) -> None:
 
     assert "no such file" in Source(tmp_path / "none.yaml", tmp_path).problems[0].what
     assert "can't be read" in Source(tmp_path / "folder.yaml", tmp_path).problems[0].what
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_unopened(tmp_path: Path) -> None:
+    """Opening one waits for a writer, and so would a check."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    assert "no regular file" in Source(tmp_path / "pipe.yaml", tmp_path).problems[0].what
