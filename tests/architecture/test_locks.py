@@ -68,21 +68,27 @@ def project() -> dict[str, list[Requirement]]:
     groups = {
         name: [Requirement(line) for line in lines] for name, lines in manifest["dependency-groups"].items()
     }
-    optional = manifest["project"]["optional-dependencies"].values()
-    providers = [Requirement(line) for lines in optional for line in lines]
+    extras = extra_parts()
+    providers = [one for extra in ("apns", "fcm", "web-push") for one in extras[extra]]
     return {
-        "runtime": base,
-        "production": [one for one in base if canonicalize_name(one.name) not in embedded_parts()]
-        + providers,
-        "dev": base + providers + groups["dev"],
+        "runtime": base + providers + extras["local"],
+        "production": base + providers,
+        "dev": base + providers + extras["local"] + groups["dev"],
         "build": groups["build"],
     }
 
 
+def extra_parts() -> dict[str, list[Requirement]]:
+    """Extra -> what it installs; `all` names the others."""
+    manifest = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = manifest["project"]["optional-dependencies"]
+    return {name: [Requirement(line) for line in lines] for name, lines in extras.items()}
+
+
 def embedded_parts() -> set[str]:
     """The dependencies that only the embedded stack needs."""
-    lines = (FOLDER / "not-in-production.txt").read_text().splitlines()
-    return {canonicalize_name(line) for line in lines if line and not line.startswith("#")}
+    names: set[str] = {canonicalize_name(one.name) for one in extra_parts()["local"]}
+    return names - {"lz4"}
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -151,13 +157,14 @@ def test_production_leaves_the_embedded_stack_out() -> None:
     assert {"chdb-core", "pyarrow", "pandas"} <= left_out
 
 
-def test_what_is_left_out_of_production_is_a_dependency() -> None:
-    """A misspelt name in the list would leave nothing out."""
-    assert embedded_parts() <= {canonicalize_name(one.name) for one in project()["runtime"]}
+def test_the_extra_all_has_every_other_extra() -> None:
+    """Whoever asks for all gets a part that was added later, too."""
+    extras = extra_parts()
+    (everything,) = extras.pop("all")
+
+    assert everything.extras == extras.keys()
 
 
 def test_the_lock_folder_holds_nothing_else() -> None:
-    """Every file in requirements/ is a lock that these tests read, or the list that they use."""
-    found = {path.stem for path in Path(FOLDER).iterdir()}
-
-    assert found == {*LOCKS, "not-in-production"}
+    """Every file in requirements/ is a lock that these tests read."""
+    assert {path.stem for path in Path(FOLDER).iterdir()} == set(LOCKS)
