@@ -77,6 +77,7 @@ class Lane:
         self._watermarks = watermarks
         self._clock = clock
         self._ends = ends
+        self.by_events = ends is not None
         self._group_chunks = group_chunks
         self._merge_records = merge_records
         self._real_timers = real_timers
@@ -103,11 +104,6 @@ class Lane:
         self._handlers[topic] = handler
         if leads:
             self._leads.add(topic)
-
-    @property
-    def by_events(self) -> bool:
-        """Whether time is that of the facts; else it is wall time."""
-        return self._ends is not None
 
     def positions(self) -> dict[TP, int]:
         """Where each owned input partition goes on, as far as the table knows."""
@@ -333,8 +329,6 @@ class Lane:
             if chunk.offset < transaction.next.get(chunk.topic, 0):
                 self.app.consumer.finish(chunk)
                 runner.undone.remove(chunk)
-
-    # Both.
 
     async def _prepared(self, chunk: Any) -> bool:
         """Wait until the chunk can be read; False when its partition goes away before: it will come again."""

@@ -38,6 +38,8 @@ CONSTANT: Final[dict[str, str]] = {
         ),
         NOT_PART,
     ),
+    "permission_facts.counter_since": NO_COUNTER,
+    "decision_facts.consent_rule_from": "all decisions of the demo go by today's rule",
     "activity_facts.source": "all activity of the demo comes from devices",
     "decision_facts.source": "processors decide",
     "delivery_facts.source": "processors deliver",
@@ -45,7 +47,8 @@ CONSTANT: Final[dict[str, str]] = {
     **dict.fromkeys((f"decision_facts.{name}" for name in ("arm", "item_version")), NOT_PART),
     "delivery_facts.provider": "pushes of the demo go to a file",
     **dict.fromkeys(
-        (f"delivery_facts.{name}" for name in ("error_class", "error", "reason")), "a file takes each push"
+        (f"delivery_facts.{name}" for name in ("error_class", "error", "reason", "next_installation")),
+        "a file takes each push",
     ),
     **{
         f"{table}.{column.name}": EMPTY
