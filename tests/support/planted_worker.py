@@ -11,6 +11,7 @@ from connectors import codec
 from connectors.push.console import ConsoleSender
 from ledger import consent, consent_fold, gate
 from ledger import facts as f
+from ledger.words import Place
 from processors.agents.subject_rows import SubjectHandler
 from processors.lane.writer import TransactionalWriter
 from processors.topic_names import DECISIONS
@@ -47,8 +48,8 @@ def ignore_revocations() -> None:
     """A revocation changes nothing."""
     honest = consent.evolve
 
-    def evolve(state: Any, fact: f.SubjectFact, at: int) -> Any:
-        return state if isinstance(fact, f.PermissionRevoked) else honest(state, fact, at)
+    def evolve(state: Any, fact: f.SubjectFact, at: int, place: Place) -> Any:
+        return state if isinstance(fact, f.PermissionRevoked) else honest(state, fact, at, place)
 
     consent_fold.evolve = evolve  # type: ignore[attr-defined, assignment]
 
