@@ -289,7 +289,7 @@ def metrics(settings: Settings, telemetry: Telemetry) -> Any:
         prepare=worker.prepare,
         meters=telemetry.meters,
     )
-    telemetry.health.unready_while("clickhouse_refuses", streamer.refused_long)
+    telemetry.health.unready_while("clickhouse_refuses", streamer.refused)
     metrics_streamer(worker.app, streamer)
     return worker.app
 

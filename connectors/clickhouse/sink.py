@@ -26,7 +26,7 @@ class FactSink:
         self._client: Client | None = None
 
     def insert(self, rows: Sequence[tuple[Fact, int, int, int]]) -> None:
-        """Write (fact, partition, offset, first append in ms) rows; blocking.
+        """Write (fact, partition, offset, first append in ms) rows; blocking. Without rows it only connects.
 
         Raises `Transient` where trying again may help and `Misconfigured` where a person must act.
         """

@@ -39,8 +39,6 @@ TOPICS: Final = (PERMISSIONS, TOKENS, ACTIVITY, LINKS, ITEMS, DECISIONS, DELIVER
 BACKOFF_S: Final = 0.5
 BACKOFF_S_MAX: Final = 30.0
 CHUNKS_QUEUED_MAX: Final = 1_000
-REFUSED_S_MAX: Final = 60.0
-"""A batch that ClickHouse did not take for so long makes the worker unready."""
 
 Row = tuple[Fact, int, int, int]
 """(fact, partition, offset, first append in ms)."""
@@ -53,7 +51,10 @@ class Sink(Protocol):
     """Where rows go."""
 
     def insert(self, rows: Sequence[Row]) -> None:
-        """Write all rows; blocking. Raises `Transient` if it may work later."""
+        """Write all rows, or ask whether it would answer if there are none; blocking.
+
+        Raises `Transient` if it may work later.
+        """
 
 
 class MetricsStreamer:
@@ -78,7 +79,7 @@ class MetricsStreamer:
         self.inserted = 0
         self.inserting = False
         self._meters = meters
-        self._inserting_since_s: float | None = None
+        self._answers = False
 
     async def feed(self, message: Any) -> None:
         """Take a chunk, once its records can be read."""
@@ -86,14 +87,16 @@ class MetricsStreamer:
             pass  # it paused, and said why
         await self._queue.put(message)
 
-    def refused_long(self) -> bool:
-        """Whether one batch has waited for ClickHouse longer than `REFUSED_S_MAX`. For any thread."""
-        since = self._inserting_since_s
-        return since is not None and time.monotonic() - since > REFUSED_S_MAX
+    def refused(self) -> bool:
+        """Whether ClickHouse has not answered yet, or refused what it was last asked. For any thread."""
+        return not self._answers
 
     async def run(self) -> None:
         """Insert for ever. An error that is not `Transient` ends the agent, and with it the process."""
+        self.inserting = True
+        await self._insert([])  # before anything is read: whether ClickHouse answers
         while True:
+            self.inserting = False
             chunks = [await self._queue.get()]
             rows = self._rows(chunks[0])
             deadline = time.monotonic() + self._wait_s
@@ -106,11 +109,9 @@ class MetricsStreamer:
                 chunks.append(chunk)
                 rows += self._rows(chunk)
             self.inserting = True
-            self._inserting_since_s = began = time.monotonic()
-            await self._insert(rows)
-            self._inserting_since_s = None
-            self.inserting = False
+            began = time.monotonic()
             if rows:
+                await self._insert(rows)
                 self._meters.observe(c.INSERT, time.monotonic() - began)
                 self._meters.add(c.INSERTED, len(rows))
             for chunk in chunks:
@@ -118,18 +119,22 @@ class MetricsStreamer:
 
     async def _insert(self, rows: list[Row]) -> None:
         pause = BACKOFF_S
-        while rows:
+        while True:
             try:
                 await asyncio.to_thread(self._sink.insert, rows)
             except Backpressure as error:
+                self._answers = False
                 pause = error.retry_after_s
             except Transient as error:
+                self._answers = False
                 log.warning(
                     "ClickHouse does not take %d rows, next try in %.1f s: %s", len(rows), pause, error
                 )
             else:
+                self._answers = True
                 self.inserted += len(rows)
-                log.info("inserted %d rows, %d since the start", len(rows), self.inserted)
+                if rows:
+                    log.info("inserted %d rows, %d since the start", len(rows), self.inserted)
                 return
             self._meters.add(c.INSERT_RETRIES)
             await asyncio.sleep(pause)

@@ -168,6 +168,7 @@ tests:
       - {{series: 'optin_input_lag_records{{role="journeys", topic="t", instance="a"}}', values: '20000x40'}}
       - {{series: 'optin_since_progress_seconds{{role="journeys", instance="a"}}', values: '31x40'}}
       - {{series: 'optin_rebalances_total{{role="journeys", instance="a"}}', values: '2 1 2 1 2 1 2 1x33'}}
+      - {{series: 'optin_unready{{role="metrics", reason="clickhouse_refuses"}}', values: '1x40'}}
       - {{series: 'optin_unsettled_lane{{role="journeys", lane="subjects"}}', values: '0x25 1x15'}}
       - {{series: 'optin_settled_partitions_total{{role="journeys", lane="links"}}', values: '0x25 1x15'}}
       - {{series: 'optin_dead_letters_total{{role="journeys", reason="empty"}}', values: '0x25 1x15'}}
@@ -178,6 +179,7 @@ tests:
       - {{series: 'optin_barrier_timeouts_total{{role="delivery"}}', values: '0x25 1x15'}}
       - {{series: 'optin_pushes_total{{role="delivery", outcome="unknown"}}', values: '0x25 20x15'}}
       - {{series: 'optin_push_retries_total{{role="delivery", reason="credential"}}', values: '0x25 1x15'}}
+      - {{series: 'optin_provider_answers_total{{answer="unlisted_service"}}', values: '0x25 1x15'}}
       - {{series: 'optin_provider_pause_seconds{{role="delivery", provider="fcm"}}', values: '0x10 60x30'}}
     promql_expr_test:
       - expr: 'count by (alertname) (ALERTS{{alertstate="firing"}})'

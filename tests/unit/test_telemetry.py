@@ -249,13 +249,13 @@ class Refusing:
     def __init__(self, times: int) -> None:
         self.left = times
         self.streamer: MetricsStreamer | None = None
-        self.refused_long: list[bool] = []
+        self.refused: list[bool] = []
 
     def insert(self, rows: Sequence[Any]) -> None:
         """Refuse, or take all."""
         del rows
         assert self.streamer is not None
-        self.refused_long.append(self.streamer.refused_long())
+        self.refused.append(self.streamer.refused())
         if self.left:
             self.left -= 1
             raise Transient("not now")
@@ -264,16 +264,16 @@ class Refusing:
 def test_inserts_that_clickhouse_refuses_are_counted_and_tell_on_the_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each refused try counts; a batch that waits too long is a reason to be unready until it is taken."""
+    """Each refused try counts. The worker is unready until ClickHouse answered, and after each refusal."""
     monkeypatch.setattr(metrics_streamer, "BACKOFF_S", 0.001)
-    monkeypatch.setattr(metrics_streamer, "REFUSED_S_MAX", 0.0)
     sink, meters = Refusing(2), exposition("metrics")
     finished = asyncio.Event()
     app = SimpleNamespace(consumer=SimpleNamespace(finish=lambda _: finished.set()))
     streamer = sink.streamer = MetricsStreamer(app, sink, 1, 0.01, meters=meters)
     health = Health()
     health.enter("ready")
-    health.unready_while("clickhouse_refuses", streamer.refused_long)
+    health.unready_while("clickhouse_refuses", streamer.refused)
+    assert health.reasons() == ("clickhouse_refuses",)
     place = {"topic": "optin.permissions", "partition": 0}
     good = codec.encode(fact(f.PermissionDenied))
     records = [
@@ -289,7 +289,8 @@ def test_inserts_that_clickhouse_refuses_are_counted_and_tell_on_the_worker(
 
     asyncio.run(run())
     found = shown(meters)
-    assert sink.refused_long == [True, True, True]
+    # Two refusals of the question at the start, its answer, and the batch.
+    assert sink.refused == [True, True, True, False]
     assert health.reasons() == ()
     assert found["optin_insert_retries_total", ""] == 2
     assert found["optin_rows_inserted_total", ""] == 2
