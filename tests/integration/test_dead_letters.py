@@ -26,6 +26,7 @@ from tests.support.given import changed, fact
 from tests.support.oracle import fold
 from tests.support.plain_reader import decode, read
 from tests.support.replays import wait_until
+from tests.support.stored_permission import stored_permission
 
 PARTITIONS: Final = 8
 SETTLE_S: Final = 60.0
@@ -226,8 +227,8 @@ def test_letters_are_listed_shown_replayed_and_dismissed(named_stack: Servers, t
 
         def denied() -> bool:
             rows = asyncio.run(read(named_stack.kafka_bootstrap, "optin.journeys-subjects-changelog"))
-            found = [msgpack.unpackb(row.value)[1][0] for row in rows if row.key == b"neighbour"]
-            return any(row["shop/phone"][5][:2] == ["denied", letter.appended_at] for row in found)
+            says = [stored_permission(row.value) for row in rows if row.key == b"neighbour"]
+            return any((one.permission, one.at) == ("denied", letter.appended_at) for one in says)
 
         assert wait_until(denied, SETTLE_S)
 

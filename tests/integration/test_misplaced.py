@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgpack
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -19,6 +18,7 @@ from processors.wall_clock import wall_ms
 from tests.support.given import fact
 from tests.support.plain_reader import decode, read
 from tests.support.replays import wait_until
+from tests.support.stored_permission import stored_permission
 
 PARTITIONS: Final = 8
 SETTLE_S: Final = 60.0
@@ -55,14 +55,14 @@ def test_a_misplaced_revocation_takes_effect(named_stack: Servers, tmp_path: Pat
     bootstrap = named_stack.kafka_bootstrap
     asyncio.run(append(bootstrap))
 
-    def rows(role: str) -> dict[tuple[bytes, int], Any]:
+    def rows(role: str) -> dict[tuple[bytes, int], bytes]:
         changelog = asyncio.run(read(bootstrap, f"optin.{role}-changelog"))
-        return {(row.key, row.partition): msgpack.unpackb(row.value) for row in changelog}
+        return {(row.key, row.partition): row.value for row in changelog}
 
     def permissions() -> list[str]:
         found = rows("journeys-subjects")
         homes = [(person.encode(), partition_of(person.encode(), PARTITIONS)) for person in PEOPLE]
-        return [found[home][1][0]["shop/phone"][5][0] for home in homes if home in found]
+        return [stored_permission(found[home]).permission for home in homes if home in found]
 
     roles = {"journeys": 1, "delivery": 1}
     with Stack(tmp_path, roles=roles, prepare=[publish(None)]) as stack:

@@ -6,9 +6,8 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgpack
 import pytest
 from confluent_kafka import Producer
 
@@ -26,6 +25,7 @@ from tests.support.fake_registry import FakeRegistry, register
 from tests.support.given import fact
 from tests.support.plain_reader import decode, read
 from tests.support.replays import wait_until
+from tests.support.stored_permission import stored_permission
 
 PARTITIONS: Final = 8
 SETTLE_S: Final = 60.0
@@ -109,10 +109,10 @@ def test_framed_revocations_are_folded_once_the_registry_answers(
     name, fields = decode(letter.value) or ("", {})
     assert (name, fields["reason"]) == ("RecordDeadLettered", "unknown_schema")
     assert fields["detail"] == f"schema {NEVER_GIVEN_OUT} of the registry is not registered"
-    permissions: dict[str, Any] = {}
+    permissions: dict[str, str] = {}
     for row in asyncio.run(read(bootstrap, "optin.journeys-subjects-changelog")):
         if row.key.startswith(b"registry-"):
-            permissions[row.key.decode()] = msgpack.unpackb(row.value)[1][0]["shop/phone"][5][0]
+            permissions[row.key.decode()] = stored_permission(row.value).permission
     assert permissions == dict.fromkeys(WAITING, "denied")
     (revoked, *_), (bad, *_) = history.ledger
     assert isinstance(revoked, f.PermissionRevoked)
