@@ -14,6 +14,7 @@ import pytest
 
 from connectors.kafka.publish import FactPublisher
 from ledger import facts as f
+from processors.agents.reach_rows import ROWS
 from processors.prepare import migrate_tables, publish
 from processors.stack import Stack
 from processors.topic_names import CONSENT_CHANGELOG
@@ -194,6 +195,12 @@ def attempts(bootstrap: str) -> int:
     return sum(name == "PushAttempted" for name, _ in told(bootstrap, "optin.deliveries"))
 
 
+def refused(row: bytes) -> bool:
+    """Whether a row of the delivery role's consent holds a refusal."""
+    found = ROWS.decode(row)
+    return any(one.refusals for one in found.consent.installations.values())
+
+
 def folded(bootstrap: str) -> dict[str, int | None]:
     """Subject -> how long after its revocation's append the delivery role had folded it (ms)."""
     rows = asyncio.run(read(bootstrap, CONSENT_CHANGELOG))
@@ -208,7 +215,7 @@ def folded(bootstrap: str) -> dict[str, int | None]:
                     if row.key == record.key
                     and row.timestamp >= record.timestamp
                     and row.value is not None
-                    and b"os_settings" in row.value
+                    and refused(row.value)
                 ),
                 None,
             )
