@@ -18,7 +18,8 @@ from connectors.child import write_atomically
 from connectors.errors import Misconfigured
 from connectors.extras import require
 
-VERSION: Final = "4.3.1"
+VERSION: Final = "4.2.1"
+"""The newest that keeps the markers of acknowledged commits through a restart; 4.3 and 4.4 do not."""
 ARCHIVES: Final = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
 """The broker, and the plainest of loggers for it, as Maven coordinates."""
 
