@@ -76,6 +76,14 @@ background.threads=4
 """
 
 
+UNNOTED: Final = "4.3.1"
+"""The version that ran on folders which note none."""
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
 class _Ports(msgspec.Struct, frozen=True):
     broker: int
     controller: int
@@ -144,7 +152,7 @@ class EmbeddedKafka:
             return self.bootstrap
         self.data.mkdir(parents=True, exist_ok=True)
         child.claim(self.data / "pid.json", "Kafka")
-        runtime = jars.runtime(self._progress)
+        runtime = jars.runtime(self._progress, self._version())
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self._configure()
             self._format(runtime)
@@ -184,6 +192,28 @@ class EmbeddedKafka:
     @property
     def _settings_file(self) -> Path:
         return self.data / "server.properties"
+
+    def _version(self) -> str:
+        """The version to run, noted in the folder before it writes anything there.
+
+        Kafka reads what an older version wrote, never what a newer one did: a folder stays with the newest
+        version that ran on it.
+        """
+        file = self.data / "version"
+        noted = jars.VERSION
+        if file.exists():
+            noted = file.read_text().strip()
+        elif (self.data / "log" / "meta.properties").exists():
+            noted = UNNOTED
+        version = max(noted, jars.VERSION, key=_number)
+        if version != jars.VERSION:
+            self._progress(
+                f"Kafka {version} wrote this folder, which {jars.VERSION} can't read: running {version}. It"
+                " may forget markers of transactions at a restart, which workers settle; new folders are"
+                f" written by {jars.VERSION}"
+            )
+        child.write_atomically(file, version.encode())
+        return version
 
     def _configure(self) -> None:
         """Choose the ports, remember them, and write the broker's settings for them."""

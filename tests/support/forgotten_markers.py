@@ -187,8 +187,7 @@ def visible(bootstrap: str, partitions: int) -> set[tuple[str, int]]:
 @contextlib.contextmanager
 def version(number: str) -> Iterator[None]:
     """Brokers that are started meanwhile are of this version."""
-    archives = jars.ARCHIVES.replace(jars.VERSION, number)
-    with mock.patch.object(jars, "ARCHIVES", archives), mock.patch.object(jars, "VERSION", number):
+    with mock.patch.object(jars, "VERSION", number):
         yield
 
 
