@@ -288,6 +288,9 @@ POINTS: Final[dict[str, Place]] = {
     "metrics_streamer.run.insert": Place(
         "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._insert"
     ),
+    "metrics_streamer.run.insert.2": Place(
+        "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._insert", 2
+    ),
     "metrics_streamer.insert.to_thread": Place(
         "processors.agents.metrics_streamer", "MetricsStreamer._insert", "asyncio.to_thread"
     ),
