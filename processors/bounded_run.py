@@ -26,7 +26,8 @@ from ledger import facts as f
 from processors.agents.intake import FIRST_APPENDED_HEADER
 from processors.lane import position as positions
 from processors.lane.position import POSITION_KEY, Position
-from processors.stack import ENDS_FILE, Stack
+from processors.settings import ENDS_FILE
+from processors.stack import Stack
 from processors.topic_names import (
     ACTIVITY,
     CONSENT_CHANGELOG,

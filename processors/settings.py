@@ -28,6 +28,9 @@ OTHER_SETTINGS: Final = {
 }
 """What is read outside `Settings`, by the embedded parts before any worker exists: default, meaning."""
 
+ENDS_FILE: Final = "ends.json"
+"""Where the inputs of a run by the event clock end, in its data folder."""
+
 PREFIX: Final = "OPTIN_"
 FOR_TESTS: Final = "OPTIN_TEST_"
 """Names with this prefix belong to the tests."""
@@ -112,7 +115,7 @@ class Settings(BaseSettings):
     @property
     def ends_file(self) -> Path:
         """Where the ends of bounded inputs are recorded (event clock)."""
-        return self.data / "ends.json"
+        return self.data / ENDS_FILE
 
     @property
     def pushes_file(self) -> Path:

@@ -31,7 +31,7 @@ from connectors.errors import Misconfigured
 from connectors.kafka.embedded import EmbeddedKafka
 from connectors.kafka.topics import apply_topics
 from connectors.loopback import HOST, choose_port
-from processors.settings import read_settings
+from processors.settings import ENDS_FILE, read_settings
 from processors.supervisor import PartStatus, Supervisor, Worker
 
 KAFKA_ENV: Final = "OPTIN_KAFKA_BOOTSTRAP"
@@ -42,8 +42,6 @@ WITHOUT_PASSWORDS: Final = {USERS_ENV: "", READERS_ENV: ""}
 """Added to the environment of processes that need no accounts."""
 STATE_FILE: Final = "stack.json"
 LOCK_FILE: Final = "lock"
-ENDS_FILE: Final = "ends.json"
-"""Where the inputs of a run by the event clock end."""
 DEMO_FILE: Final = "demo-data"
 """A file that says: this folder was made by `optin demo`, which may make it anew."""
 

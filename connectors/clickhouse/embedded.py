@@ -6,7 +6,7 @@ loopback address only and keeps everything in one data folder, which belongs to 
 time. Survives `kill -9`: the next start on the folder finds every acknowledged insert. Prints
 `READY port=N` when it answers (PORT 0: a free one).
 
-Who may do what is told by `accounts.py` and `grants.py`; the passwords are in `DATA/accounts.json`.
+Who may do what stands in `accounts.py` and `grants.py`; the passwords are in `DATA/accounts.json`.
 """
 
 from __future__ import annotations

@@ -96,11 +96,11 @@ def read_credentials(file: Path) -> Credentials:
     try:
         return Credentials.model_validate(found)
     except (ValidationError, RecursionError) as error:
-        told = _told(error) if isinstance(error, ValidationError) else "it nests too deeply"
-    raise Misconfigured(f"{file}: {told}")
+        fault = _fault(error) if isinstance(error, ValidationError) else "it nests too deeply"
+    raise Misconfigured(f"{file}: {fault}")
 
 
-def _told(error: ValidationError) -> str:
+def _fault(error: ValidationError) -> str:
     """The first mistake, by its place; its own words only where they quote nothing."""
     errors = error.errors(include_input=False, include_context=False, include_url=False)
     # A name that is misspelt is missing, too.
@@ -115,7 +115,7 @@ def _told(error: ValidationError) -> str:
 
 
 def place_of(*loc: int | str) -> str:
-    """A place in the file, in words; a part that is no plain name may be a key, and is not told."""
+    """A place in the file, in words; a part that is no plain name may be a key, and is not shown."""
     return ".".join(part if _PLACE.fullmatch(part) else "..." for part in map(str, loc)) or "the file"
 
 
@@ -135,7 +135,7 @@ APP_DEPTH: Final = 2
 def read_secret(beside: Path, file: Path, field: str) -> SecretStr:
     """A key's file, found beside the file of credentials. Raises Misconfigured.
 
-    `field`: what names it in the file of credentials. Its path is not told: it may be the key itself, pasted.
+    `field`: what names it in the file of credentials. Its path is not shown: it may be a key.
     """
     return SecretStr(_text(beside.parent / file, f"{beside}: {field} names a file that"))
 

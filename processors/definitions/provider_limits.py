@@ -52,10 +52,10 @@ def _sizes(message: m.Message, source: Source) -> Iterator[Problem]:
         return
     lengths = {"title": title, "body": body, **parts}
     biggest = max(lengths, key=lambda part: len(lengths[part].encode()))
-    told = ", ".join(f"{one.provider} takes {one.most} bytes and not {one.length}" for one in found)
+    limits = ", ".join(f"{one.provider} takes {one.most} bytes and not {one.length}" for one in found)
     over = max(one.length - one.most for one in found)
     yield source.at(
-        _place(biggest), f"a push of it can be too long: {told}", f"Shorten its {biggest} by {over} bytes"
+        _place(biggest), f"a push of it can be too long: {limits}", f"Shorten its {biggest} by {over} bytes"
     )
 
 

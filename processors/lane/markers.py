@@ -83,7 +83,7 @@ class Unsettled(RuntimeError):  # noqa: N818 - named for what was met
 
 
 class Leaders(Protocol):
-    """The leaders of partitions, asked and told directly."""
+    """The leaders of partitions, asked and written to directly."""
 
     def now_ms(self) -> int:
         """The time, close enough to the leaders' to count hours."""
