@@ -195,7 +195,7 @@ endif
 	@touch $@
 
 .venv/.runtime: .venv/.build requirements/runtime.txt
-	@echo "Installing requirements/runtime.txt; the first time this takes a minute and downloads some 330 MB"
+	@echo "Installing requirements/runtime.txt; the first time this takes a minute and downloads some 350 MB"
 	$(call install_lock,runtime)
 	@touch $@
 

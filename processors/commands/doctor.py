@@ -111,7 +111,7 @@ def _embedded() -> str:
     require("local")
     free_port()
     cached = jars.resolved(jars.cache_folder()) is not None
-    kafka = "is there" if cached else "will be fetched at the first start (44 MB from Maven Central)"
+    kafka = "is there" if cached else "will be fetched at the first start (45 MB from Maven Central)"
     return f"the JRE and the ClickHouse engine are there; Kafka {jars.VERSION} {kafka}"
 
 

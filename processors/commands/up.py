@@ -54,7 +54,7 @@ def up(
 ) -> None:
     """Run Kafka, ClickHouse and all roles on this machine, until Ctrl-C or `optin down`.
 
-    No Docker and no Java needed; the first start fetches Kafka (44 MB). A part that dies is started again.
+    No Docker and no Java needed; the first start fetches Kafka (45 MB). A part that dies is started again.
     What is in the data folder survives any crash. Servers that OPTIN_KAFKA_BOOTSTRAP and
     OPTIN_CLICKHOUSE_URL name are used instead of embedded ones.
     """
