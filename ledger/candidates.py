@@ -13,7 +13,7 @@ import msgspec
 
 from ledger import facts as f
 from ledger.consent import installation_of
-from ledger.gate import MARKETING, TRANSACTIONAL, WINDOW_MS_MAX, Decision, decide
+from ledger.gate import MARKETING, TRANSACTIONAL, WINDOW_MS_MAX, Decision, Question, decide
 from ledger.ids import derived
 from ledger.journey import CONVERTED, Journey, Push
 from ledger.policy import LAST_ONLY
@@ -122,7 +122,7 @@ def _decide(
     decision = decide(snapshot, definitions.policy, turn.setting.zone_table, turn.now)
     text = None
     if decision.verdict == "send":
-        text = _text(subject, candidate, turn)
+        text = _text(subject, candidate, snapshot, turn)
         if text.missing:
             snapshot = replace(snapshot, text_missing=text.missing)
             decision = decide(snapshot, definitions.policy, turn.setting.zone_table, turn.now)
@@ -168,8 +168,9 @@ def _snapshot(subject: Subject, candidate: Candidate, turn: Turn) -> Snapshot:
     )
 
 
-def _text(subject: Subject, candidate: Candidate, turn: Turn) -> Text:
-    known = values(subject.profile, turn.now, items=candidate.left, trigger=candidate.kept)
+def _text(subject: Subject, candidate: Candidate, snapshot: Snapshot, turn: Turn) -> Text:
+    zones = Question(snapshot, turn.setting.definitions.policy, turn.setting.zone_table, turn.now).zones
+    known = values(subject.profile, turn.now, items=candidate.left, trigger=candidate.kept, zones=zones)
     return turn.setting.texts.render(_push(candidate, turn).message, known)
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Any, Protocol
 
 from ledger.journey import Message
 from ledger.profile import Profile, view
 
 Values = Mapping[str, Any]
-"""`profile` (see `profile.view`), `attributes`, `items`, `trigger` (what was kept of it), `now` (ms), and
-`fact`, where there is one at hand."""
+"""`profile` (see `profile.view`), `attributes`, `items`, `trigger` (what was kept of it), `now` (ms), `zones`
+(where the person may be, for texts), and `fact`, where there is one at hand."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ def values(
     items: tuple[str, ...] = (),
     trigger: Mapping[str, Any] | None = None,
     fact: Any = None,
+    zones: tuple[tzinfo, ...] = (),
 ) -> Values:
-    """What a rule or a text may look at, of one subject at `now` (ms)."""
+    """What a rule or a text may look at, of one subject at `now` (ms) in `zones`, which rules do not see."""
     return {
         "profile": view(profile, now),
         "attributes": {name: attribute.value for name, attribute in profile.attributes.items()},
@@ -57,6 +59,7 @@ def values(
         "trigger": nested(trigger or {}),
         "fact": fact,
         "now": now,
+        "zones": zones,
     }
 
 

@@ -5,13 +5,14 @@ The count follows from the template and its values alone, so that a replay refus
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import math
-import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
+
+from connectors.rules.dates import date
+from connectors.rules.money import money
 
 WORK_MAX: Final = 200_000
 """Units of work of one text: a filter's call costs the size of its values and of its result."""
@@ -19,22 +20,17 @@ SIZE_MAX: Final = 8_192
 """Characters or entries that one value may have on its way through filters."""
 NUMBER_MAX: Final = 10**18
 _DEPTH_MAX: Final = 8
-_CONVERSION: Final = re.compile(r"%-?[aAbBdeFHIjmMpSTuVGyY%]")
-_MILLISECONDS_FROM: Final = 100_000_000_000
-"""A number from here on is an instant in milliseconds, below in seconds (of before the year 5138)."""
 
 _spent: ContextVar[int] = ContextVar("spent", default=0)
-_now: ContextVar[int] = ContextVar("now", default=0)
 
 
 class TooMuch(Exception):  # noqa: N818 - named for what was met
     """A value, or all work of a text, is past its bound."""
 
 
-def begin(now: int) -> None:
-    """Start the count of one text; `now` (ms) is the instant of its decision."""
+def begin() -> None:
+    """Start the count of one text."""
     _spent.set(0)
-    _now.set(now)
 
 
 def spent() -> int:
@@ -43,32 +39,9 @@ def spent() -> int:
 
 
 def bounded(filters: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """These filters with their work counted, and `date` without a clock or a zone of the machine."""
-    return {name: _counted(one) for name, one in {**filters, "date": date}.items()}
-
-
-def date(value: object, form: object = "%Y-%m-%d") -> str:
-    """An instant in UTC: `now`, `today`, milliseconds or seconds since 1970, or a text of ISO 8601."""
-    written = str(form)
-    if "%" in _CONVERSION.sub("", written):
-        raise ValueError(written)
-    return _instant(value).strftime(written)
-
-
-def _instant(value: object) -> dt.datetime:
-    if value in {"now", "today"}:
-        return _at(_now.get())
-    if isinstance(value, str) and not re.fullmatch(r"-?\d{1,17}", value):
-        found = dt.datetime.fromisoformat(value)
-        return found.replace(tzinfo=dt.UTC) if found.tzinfo is None else found.astimezone(dt.UTC)
-    number = int(value) if isinstance(value, str | int | float) else None
-    if number is None or isinstance(value, bool):
-        raise ValueError(value)
-    return _at(number if abs(number) >= _MILLISECONDS_FROM else number * 1000)
-
-
-def _at(ms: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=ms)
+    """These filters with their work counted, and our own beside them."""
+    ours: Mapping[str, Callable[..., Any]] = {"date": date, "money": money}
+    return {name: _counted(one) for name, one in {**filters, **ours}.items()}
 
 
 def _counted(one: Callable[..., Any]) -> Callable[..., Any]:

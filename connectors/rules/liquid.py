@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
+from connectors.rules import dates
 from connectors.rules import filters as bounds
 from connectors.rules.variables import PROFILE, SCALARS, Kind, kind_at
 from ledger.journey import Message
@@ -71,12 +72,15 @@ def is_template(source: str) -> bool:
 def _rendered(source: str, values: Values) -> tuple[str, str]:
     from liquid.exceptions import LiquidError
 
-    bounds.begin(values.get("now", 0))
+    bounds.begin()
+    dates.begin(values["now"], values["zones"])
     try:
         return _template(source).render(**{name: values[name] for name in _ROOTS}), ""
     except LiquidError as error:
         found = _MISSING.search(str(error.args[0]))
         return "", found[1] if found else type(error).__name__
+    except dates.UnknownZone:
+        return "", "time_zone"
     except Exception as error:  # noqa: BLE001 - filters raise whatever Python does for an odd value
         return "", type(error).__name__
 
