@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from ledger import facts as f
 from ledger.consent import SKEW_MS
+from ledger.unreadable import NO_OFFSET
 
 ID_LENGTH_MAX: Final = 128
 TEXT_LENGTH_MAX: Final = 1_024
@@ -223,6 +224,8 @@ def _stock(fact: f.ItemStockChanged) -> Rejection | None:
 
 
 def _settled(fact: f.UnreadableFactSettled) -> Rejection | None:
+    if fact.first_offset == fact.last_offset == NO_OFFSET:
+        return None
     if not 0 <= fact.first_offset <= fact.last_offset:
         return "absurd_number", "offsets must not be negative, nor the last before the first"
     return None

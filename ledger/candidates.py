@@ -165,6 +165,7 @@ def _snapshot(subject: Subject, candidate: Candidate, turn: Turn) -> Snapshot:
         opens=subject.profile.opens,
         last_order=subject.profile.last_order,
         news_at=news_at if isinstance(news_at, int) else -1,
+        failed_steps=len(subject.failed),
     )
 
 

@@ -212,7 +212,8 @@ class UnreadableFactSettled(SubjectFact, frozen=True, kw_only=True):
     """Somebody saw to records of the subject that could not be read: `replayed` or `dismissed`.
 
     They are those on this partition of permissions from `first_offset` to `last_offset`, both included;
-    `letter` is the dead letter of the last one.
+    `letter` is the dead letter of the last one. Both -1: a step that failed is settled, whose letter it is
+    (`all`: every one of the subject).
     """
 
     letter: str

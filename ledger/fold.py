@@ -9,6 +9,7 @@ import msgspec
 from ledger import facts as f
 from ledger.consent import ACTIVITY
 from ledger.consent_fold import effective_time, fold_fact
+from ledger.failed_steps import settle_failed
 from ledger.journeys import hear, react, seen_active
 from ledger.room import evicted, released, tokens_lost
 from ledger.setting import Setting, Step
@@ -41,6 +42,8 @@ def fold(
         subject = msgspec.structs.replace(subject, consent=consent)
     if kind is f.SubjectErased:
         return react(subject, name, fact, now, setting)
+    if isinstance(fact, f.UnreadableFactSettled):
+        subject = settle_failed(subject, fact)
     if isinstance(fact, f.TokenRegistered | f.TokenInvalidated):
         lost = tokens_lost(before, consent, fact)
         return subject, evicted(name, fact.app, "token", lost, fact.event_id, fact.installation, now)

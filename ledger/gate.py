@@ -1,10 +1,10 @@
 """The gate: may this candidate be sent now? A table of named checks, all run, all recorded.
 
 The verdict follows from the results: the first failed check of all but `quiet_hours` and `holdout` withholds;
-else a failed `holdout` holds out; else failed `quiet_hours` holds until they end; else send. Four things that
-are no checks come into it: a met goal withholds, and so does another end of the flow; of several that were
-held one goes and the others are superseded, whatever it leaves no room for; and one can't be held any longer.
-A "no" is a value. The gate sees nothing but its arguments, so a decision can be derived again.
+else a failed `holdout` holds out; else failed `quiet_hours` holds until they end; else send. Five things that
+are no checks come into it: a met goal withholds, and so does another end of the flow; a step of the subject
+that failed withholds marketing; of several that were held one goes and the others are superseded, whatever it
+leaves no room for; and one can't be held any longer. The gate sees nothing but its arguments.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ SUPERSEDED: Final = "superseded"
 
 EVICTED: Final = "evicted"
 """Reason of a withheld re-decision: the subject's row had no room to hold the candidate any longer."""
+
+INTERNAL_ERROR: Final = "internal_error"
+"""Reason of a withheld marketing push: a step of the subject failed, unsettled (`ledger.failed_steps`)."""
 
 ROLLING_MS: Final[Mapping[str, int]] = {
     "rolling_day": DAY_MS,
@@ -379,6 +382,8 @@ def decide(snapshot: Snapshot, policy: Policy, zone_table: ZoneTable, now: int) 
         return Decision("withhold", LEFT, None, checks, ())
     if withholding:
         return Decision("withhold", withholding[0], None, checks, ())
+    if snapshot.failed_steps and snapshot.category != TRANSACTIONAL:
+        return Decision("withhold", INTERNAL_ERROR, None, checks, ())
     if "holdout" in failed:
         return Decision("hold_out", None, None, checks, ())
     if snapshot.superseded:

@@ -69,6 +69,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_order: int = -1
     news_at: int = -1
     """When what it reports of an item happened; -1: it reports nothing."""
+    failed_steps: int = 0
+    """How many of the subject's steps failed and are not settled."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -15,10 +15,13 @@ from ledger.consent import EMPTY, Consent
 from ledger.former_rule import upgraded
 from ledger.profile import NOTHING, Profile
 
-STATE_VERSION: Final = 4
+STATE_VERSION: Final = 5
 """2 added `Consent.unreadable`, and `linked_at` and `unlinked_at` of an installation; 3 what journeys of
 several steps take (`Instance.at` and what follows, the same of `Candidate`), the profile, and `entered`; 4
-what an installation keeps from `grants` on instead of registers, `Token.appended`, `Consent.rule_from`."""
+what an installation keeps from `grants` on instead of registers, `Token.appended`, `Consent.rule_from`; 5
+`failed`."""
+_WORDS_SINCE: Final = 4
+"""The version whose words replaced the registers of before (`former_rule`)."""
 
 RECENT_IDS_MAX: Final = 16
 """Activity facts and orders of which a second copy is recognised, per subject."""
@@ -35,6 +38,8 @@ ENTERED_MAX: Final = 64
 KEPT_MAX: Final = 8
 KEPT_BYTES_MAX: Final = 512
 """Fields of a trigger that an instance keeps, and how many bytes they may take with their names."""
+FAILED_MAX: Final = 8
+"""Failed steps that are told apart (`ledger.failed_steps`)."""
 ITEMS_MAX: Final = 100
 """Items of one instance; the oldest gives way (a cart of more is spoken of by its newest items)."""
 
@@ -102,6 +107,14 @@ class Contact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ordered_at: int = -1
 
 
+class FailedStep(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A step that raised at `at` (ms); `letter`: the id of its dead letter; `timer`: no fact began it."""
+
+    letter: str
+    at: int
+    timer: bool = False
+
+
 class Subject(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One subject's row."""
 
@@ -120,6 +133,8 @@ class Subject(msgspec.Struct, frozen=True, array_like=True, gc=False):
     profile: Profile = NOTHING
     entered: tuple[tuple[int, int], ...] = ()
     """(hash of a journey, app and key, when an instance of it last began)."""
+    failed: tuple[FailedStep, ...] = ()
+    """Steps that failed and that nobody has seen to; see `failed_steps`."""
 
 
 NEW: Final = Subject()
@@ -142,7 +157,8 @@ def decode(raw: bytes) -> Subject:
     if subject.version == STATE_VERSION:
         return subject
     versions.check(subject.version, STATE_VERSION)
-    return msgspec.structs.replace(subject, version=STATE_VERSION, consent=upgraded(subject.consent))
+    consent = subject.consent if subject.version >= _WORDS_SINCE else upgraded(subject.consent)
+    return msgspec.structs.replace(subject, version=STATE_VERSION, consent=consent)
 
 
 class _Due(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -173,15 +189,26 @@ class _Dues(msgspec.Struct, frozen=True, array_like=True, gc=False):
     recent: msgspec.Raw = msgspec.Raw()
     instances: tuple[_Due, ...] = ()
     held: tuple[_Held, ...] = ()
+    contacts: msgspec.Raw = msgspec.Raw()
+    begun: msgspec.Raw = msgspec.Raw()
+    removed: msgspec.Raw = msgspec.Raw()
+    profile: msgspec.Raw = msgspec.Raw()
+    entered: msgspec.Raw = msgspec.Raw()
+    failed: tuple[FailedStep, ...] = ()
 
 
 _dues_decoder = msgspec.msgpack.Decoder(_Dues)
 
 
 def wake_at(subject: Subject | _Dues) -> int | None:
-    """When this subject next wants to be looked at without a fact (ms), or None."""
+    """When this subject next wants to be looked at without a fact (ms), or None.
+
+    While a timer's failure is open nobody is woken: it would fail again, at once and for ever.
+    """
     if not subject.instances and not subject.held:
         return None  # almost everybody, and asked after each change
+    if any(failed.timer for failed in subject.failed):
+        return None
     dues = [instance.due for instance in subject.instances]
     dues += [candidate.hold_until for candidate in subject.held]
     return min(dues)

@@ -8,10 +8,16 @@ both stand on one partition, whose order is given.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ledger import facts as f
 from ledger.consent import UNREADABLE_MAX, Consent, Unreadable
+
+NO_OFFSET: Final = -1
+"""Both offsets of an `UnreadableFactSettled` that settles a failed step (`ledger.failed_steps`) and no
+record: it names its letter alone."""
 
 
 class UnreadableRecord(msgspec.Struct, frozen=True):

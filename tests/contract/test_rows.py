@@ -25,7 +25,7 @@ from ledger.former_rule import upgraded
 from ledger.links import LINK_VERSION, Link
 from ledger.profile import Attribute, Profile
 from ledger.reach import Reach
-from ledger.subject import STATE_VERSION, Candidate, Contact, Instance, Subject
+from ledger.subject import STATE_VERSION, Candidate, Contact, FailedStep, Instance, Subject
 from ledger.versions import NewerState
 from ledger.words import RANKS, Word
 from processors.agents import identity_linker, reach_rows, subject_rows
@@ -170,6 +170,7 @@ FOURTH: Final[dict[str, Any]] = {
 
 NEWEST: Final[dict[str, Any]] = {
     **FOURTH,
+    "subject": msgspec.structs.replace(FOURTH["subject"], failed=(FailedStep("letter-1", T + 40),)),
     "reach": Reach(consent=TODAY, addresses={LIVE: ("console", "t-1")}),
     "link": msgspec.structs.replace(FIRST["link"], counter_since=T, claimed_at=T + 24),
 }
@@ -346,7 +347,13 @@ class TestOnTheLane:
         table = LaneTable("optin.journeys-subjects-changelog", subject_rows.ROWS)
         table.partitions[3] = Partition()
         keys = {"row": self.KEY, "position": POSITION_KEY}
-        table.restore(3, [SimpleNamespace(key=keys[name], value=raw) for name, raw in records.items()])
+        table.restore(
+            3,
+            [
+                SimpleNamespace(key=keys[name], value=raw, offset=offset)
+                for offset, (name, raw) in enumerate(records.items())
+            ],
+        )
         return table
 
     def test_a_newer_position_is_noticed_while_it_is_read_back(self) -> None:

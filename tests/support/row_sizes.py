@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+import uuid
 from typing import Any, Final
 
 import msgspec
@@ -45,6 +46,7 @@ from ledger.subject import (
     BEGUN_MAX,
     CONTACTS_MAX,
     ENTERED_MAX,
+    FAILED_MAX,
     HELD_MAX,
     INSTANCES_MAX,
     ITEMS_MAX,
@@ -53,6 +55,7 @@ from ledger.subject import (
     REMOVED_MAX,
     Candidate,
     Contact,
+    FailedStep,
     Instance,
     Subject,
 )
@@ -206,6 +209,7 @@ def maximal() -> tuple[Subject, Reach]:
             attributes={word(f"a{n}"): Attribute("v" * NOTE_LENGTH_MAX, T) for n in range(ATTRIBUTES_MAX)},
         ),
         entered=tuple((LARGE - n, T) for n in range(ENTERED_MAX)),
+        failed=tuple(FailedStep(str(uuid.UUID(int=n)), T, True) for n in range(FAILED_MAX)),
     )
     address = "web_push", "t" * 4 * TEXT_LENGTH_MAX
     # One live address for each installation.

@@ -235,7 +235,7 @@ class TestTheLargestRow:
         due = changed(full.instances[0], journey="cart", journey_version=version, due=NOON, at=0)
         consent = granted(full.consent) if reachable else full.consent
         contacts = () if reachable else full.contacts
-        subject = changed(full, consent=consent, instances=(due,), held=(), contacts=contacts)
+        subject = changed(full, consent=consent, instances=(due,), held=(), contacts=contacts, failed=())
 
         _, said = fire(subject, "s" * ID_LENGTH_MAX, NOON, told)
 
