@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from ledger import facts as f
 from ledger.journey import (
     CONVERTED,
     Campaign,
@@ -120,6 +121,11 @@ def canonical(body: Body) -> bytes:
     return msgspec.json.encode(tagged, order="sorted")
 
 
+def is_version(name: bytes | None, raw: bytes | None) -> bool:
+    """Whether `name` is the version of the published body `raw`: of its bytes, as they were written."""
+    return bool(name and raw) and hashlib.sha256(raw or b"").hexdigest()[:16].encode() == name
+
+
 def parse(raw: bytes) -> Body:
     """Read what `canonical` wrote, or wrote once. Raises `msgspec.ValidationError` for anything else."""
     tagged = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
@@ -162,6 +168,21 @@ def of_versions(
     if len(known) < len(journeys):
         raise UnknownDefinition(f"one of the journeys {', '.join(journey_versions)}")
     return in_force(policy, known, bodies)
+
+
+def missing(fact: f.ControlFact, bodies: Mapping[str, Body]) -> str | None:
+    """What a control fact cites that nobody published as such, in words; None: it can be followed."""
+    match fact:
+        case f.DefinitionsActivated():
+            if not isinstance(bodies.get(fact.policy_version), Policy):
+                return f"policy {fact.policy_version}"
+            unknown = (one for one in fact.journey_versions if not isinstance(bodies.get(one), Journey))
+            return next((f"journey {one}" for one in unknown), None)
+        case f.CampaignLaunched():
+            known = isinstance(bodies.get(fact.campaign_version), Campaign)
+            return None if known else f"campaign {fact.campaign_version}"
+        case _:
+            return None
 
 
 def held_out(holdout: Holdout, subject: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final, TypeVar
 
 from connectors import codec
@@ -15,6 +15,7 @@ from connectors.kafka.read import read_topic
 from connectors.kafka.topics import partition_count
 from ledger import facts as f
 from processors.agents.intake import FIRST_APPENDED_HEADER
+from processors.readable import facts_of
 from processors.topic_names import CONTROL, REPLIES
 from processors.wall_clock import wall_ms
 
@@ -63,8 +64,7 @@ async def ask(
     found: dict[str, Reply] = {}
     while True:
         async for records in read_topic(bootstrap, REPLIES, from_offsets=ends):
-            for record in records:
-                reply = codec.decode(record.value)
+            for _, reply in facts_of(records):
                 if isinstance(reply, kind) and reply.request == fact.request:
                     found[reply.event_id] = reply
         missing = set(range(count)) - {reply.partition for reply in found.values()}
@@ -95,13 +95,19 @@ async def told(bootstrap: str) -> list[list[f.ControlFact]]:
     count = await partition_count(bootstrap, CONTROL)
     found: list[list[f.ControlFact]] = [[] for _ in range(count)]
     async for records in read_topic(bootstrap, CONTROL):
-        for record in records:
-            fact = codec.decode(record.value)
+        for record, fact in facts_of(records):
             if isinstance(fact, f.ControlFact):
                 found[record.partition].append(fact)
     return found
 
 
-def activations(partition: Sequence[f.ControlFact]) -> list[f.DefinitionsActivated]:
-    """What was put in force in a partition, in its order."""
-    return [fact for fact in partition if isinstance(fact, f.DefinitionsActivated)]
+def activations(
+    partition: Sequence[f.ControlFact], published: Container[str]
+) -> list[f.DefinitionsActivated]:
+    """What was put in force in a partition, in its order; what cites something unpublished never was."""
+    return [
+        fact
+        for fact in partition
+        if isinstance(fact, f.DefinitionsActivated)
+        and all(version in published for version in (fact.policy_version, *fact.journey_versions))
+    ]

@@ -22,14 +22,31 @@ from connectors.kafka.topics import partition_count
 from connectors.placement import partition_of
 from ledger.admission import subject_of
 from ledger.facts import DeadLetterSettled, RecordDeadLettered, UnreadableFactSettled
+from ledger.failed_steps import ALL
 from ledger.ids import derived
+from ledger.unreadable import NO_OFFSET
 from processors.agents import intake
+from processors.agents.failed_steps import FAILED
+from processors.readable import facts_of
 from processors.registry_framing import writer_schemas
 from processors.settings import read_settings
-from processors.topic_names import DEAD_LETTERS, PERMISSIONS
+from processors.topic_names import (
+    ACTIVITY,
+    DEAD_LETTERS,
+    DECISIONS,
+    DELIVERIES,
+    ITEM_CHANGES,
+    JOURNEYS_CHANGELOG,
+    PERMISSIONS,
+    TOKENS,
+)
 from processors.wall_clock import wall_ms
 
 OPEN: Final = "open"
+MARKING: Final = frozenset(
+    {PERMISSIONS, TOKENS, ACTIVITY, DELIVERIES, ITEM_CHANGES, DECISIONS, JOURNEYS_CHANGELOG}
+)
+"""Topics whose key is a subject's: a failed step over one of their records, or of a row's timer, marks it."""
 SHORT: Final = 8
 """Characters of an id that are shown; any unambiguous beginning names a letter."""
 
@@ -47,8 +64,17 @@ class Letter:
         """Whether the letter keeps only the beginning of its record."""
         return len(self.fact.value or b"") >= intake.LETTER_VALUE_BYTES_MAX
 
+    @property
+    def of_timer(self) -> bool:
+        """Whether it is the letter of a timer's step, which has no record (`agents.failed_steps`)."""
+        return self.fact.offset == NO_OFFSET
+
     def refused_again(self) -> str | None:
-        """Why its record would be refused now, or None: the reader may have learnt something since."""
+        """Why it can't be replayed now, or None: the reader may have learnt something since."""
+        if self.of_timer:
+            return None
+        if self.fact.topic == DECISIONS:
+            return "its pushes have their outcomes already: dismiss it"
         first = str(max(self.fact.appended_at, 0)).encode()
         record = SimpleNamespace(
             key=self.fact.key,
@@ -62,22 +88,24 @@ class Letter:
 
 async def read_letters(bootstrap: str) -> list[Letter]:
     """All kept letters, the oldest first, ready to be asked `refused_again`. Raises `Transient`."""
-    letters: list[tuple[RecordDeadLettered, int]] = []
+    letters: dict[str, tuple[RecordDeadLettered, int]] = {}  # of one that is there twice, the last
     settled: dict[str, str] = {}
     async for records in read_topic(bootstrap, DEAD_LETTERS):
-        for record in records:
-            match codec.decode(record.value):
+        for record, fact in facts_of(records):
+            match fact:
                 case RecordDeadLettered() as letter:
-                    letters.append((letter, record.partition))
+                    letters[letter.event_id] = letter, record.partition
                 case DeadLetterSettled(letter=name, outcome=outcome):
                     settled[name] = outcome
                 case _:
                     pass
     schemas = writer_schemas(read_settings())
     if schemas is not None:
-        await schemas.look_up(letter for letter, _ in letters)
-    letters.sort(key=lambda entry: (entry[0].appended_at, entry[0].topic, entry[0].offset))
-    return [Letter(fact, partition, settled.get(fact.event_id, OPEN)) for fact, partition in letters]
+        await schemas.look_up(letter for letter, _ in letters.values() if letter.value is not None)
+    found = sorted(
+        letters.values(), key=lambda entry: (entry[0].appended_at, entry[0].topic, entry[0].offset)
+    )
+    return [Letter(fact, partition, settled.get(fact.event_id, OPEN)) for fact, partition in found]
 
 
 def chosen(letters: Iterable[Letter], ids: Sequence[str], reason: str | None) -> list[Letter]:
@@ -113,10 +141,14 @@ class Settling:
         await self._appender.close()
 
     async def replay(self, letter: Letter) -> None:
-        """Append the record where it belongs, then settle the letter. Raises `Transient`."""
+        """Append the record where it belongs, then settle the letter. Raises `Transient`.
+
+        A timer's letter has no record: settled, its timer fires again.
+        """
         fact = letter.fact
-        home = await self._home(letter)
-        await self._appender.append(fact.topic, home, fact.key, fact.value, max(fact.appended_at, 0))
+        if not letter.of_timer:
+            home = await self._home(letter)
+            await self._appender.append(fact.topic, home, fact.key, fact.value, max(fact.appended_at, 0))
         await self._settle(letter, "replayed")
 
     async def dismiss(self, letter: Letter) -> None:
@@ -132,6 +164,7 @@ class Settling:
         key = subject.encode()
         partition = partition_of(key, await partition_count(self._bootstrap, PERMISSIONS))
         await self._settle_unreadable(key, partition, (0, offset), "dismissed")
+        await self._settle_step(key, partition, ALL, "dismissed")
 
     async def _home(self, letter: Letter) -> int:
         key = letter.fact.key
@@ -141,7 +174,10 @@ class Settling:
 
     async def _settle(self, letter: Letter, outcome: str) -> None:
         fact = letter.fact
-        marks = fact.topic == PERMISSIONS and subject_of(fact.key) is not None
+        if fact.reason == FAILED and fact.topic in MARKING and fact.key and subject_of(fact.key) is not None:
+            home = partition_of(fact.key, await partition_count(self._bootstrap, PERMISSIONS))
+            await self._settle_step(fact.key, home, fact.event_id, outcome)
+        marks = fact.reason != FAILED and fact.topic == PERMISSIONS and subject_of(fact.key) is not None
         # A mark goes by the offset on the subject's own partition: elsewhere the record left none.
         if marks and fact.key is not None and await self._home(letter) == fact.partition:
             offsets = fact.offset, fact.offset
@@ -160,10 +196,19 @@ class Settling:
     async def _settle_unreadable(
         self, key: bytes, partition: int, offsets: tuple[int, int], outcome: str
     ) -> None:
-        first, last = offsets
+        _, last = offsets
         letter = intake.letter_id(PERMISSIONS, partition, last)
+        await self._append_settled(key, partition, letter, offsets, outcome)
+
+    async def _settle_step(self, key: bytes, partition: int, letter: str, outcome: str) -> None:
+        await self._append_settled(key, partition, letter, (NO_OFFSET, NO_OFFSET), outcome)
+
+    async def _append_settled(
+        self, key: bytes, partition: int, letter: str, offsets: tuple[int, int], outcome: str
+    ) -> None:
+        first, last = offsets
         settled = UnreadableFactSettled(
-            event_id=derived("unreadable-settled", letter, str(first), outcome),
+            event_id=derived("unreadable-settled", key.hex(), letter, str(first), outcome),
             app="optin",
             occurred_at=wall_ms(),
             source="processor:operator",

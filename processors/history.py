@@ -6,7 +6,6 @@ import dataclasses
 import heapq
 from typing import Any, Final
 
-from connectors import codec
 from connectors.errors import Misconfigured
 from connectors.kafka.read import read_topic
 from connectors.kafka.topics import partition_count
@@ -19,7 +18,9 @@ from ledger.reach import NOBODY, Reach, fold, mark_unreadable
 from ledger.subject import Subject
 from ledger.unreadable import UnreadableRecord
 from processors.agents import intake
+from processors.agents.failed_steps import FAILED
 from processors.agents.intake import Accepted
+from processors.readable import facts_of
 from processors.registry_framing import writer_schemas
 from processors.settings import read_settings
 from processors.topic_names import (
@@ -61,8 +62,8 @@ async def history_of(bootstrap: str, subject: str) -> History:
         row = None if record.value is None else _row(record)
     journeys: list[f.JourneyStarted | f.JourneyEnded] = []
     decisions: list[f.PushDecided] = []
-    for record in await _records(bootstrap, DECISIONS, partition, key):
-        match codec.decode(record.value):
+    for _, fact in facts_of(await _records(bootstrap, DECISIONS, partition, key)):
+        match fact:
             case f.PushDecided() as decided:
                 decisions.append(decided)
             case f.JourneyStarted() | f.JourneyEnded() as journey:
@@ -71,8 +72,8 @@ async def history_of(bootstrap: str, subject: str) -> History:
                 pass
     deliveries = [
         fact
-        for record in await _records(bootstrap, DELIVERIES, partition, key)
-        if isinstance(fact := codec.decode(record.value), f.DeliveryFact)
+        for _, fact in facts_of(await _records(bootstrap, DELIVERIES, partition, key))
+        if isinstance(fact, f.DeliveryFact)
     ]
     return History(partition, ledger, row, journeys, decisions, deliveries)
 
@@ -141,9 +142,10 @@ async def _refused_permissions(bootstrap: str, partition: int) -> set[int]:
     """Offsets of the partition's permissions that have a dead letter; letters are kept for a while only."""
     offsets = set()
     async for records in read_topic(bootstrap, DEAD_LETTERS, [partition]):
-        for record in records:
-            letter = codec.decode(record.value)
-            if isinstance(letter, f.RecordDeadLettered) and letter.topic == PERMISSIONS:
+        for _, letter in facts_of(records):
+            # A step that failed was of a record that could be read, whose consent was folded.
+            is_read = isinstance(letter, f.RecordDeadLettered) and letter.reason == FAILED
+            if isinstance(letter, f.RecordDeadLettered) and letter.topic == PERMISSIONS and not is_read:
                 offsets.add(letter.offset)
     return offsets
 
@@ -152,8 +154,7 @@ async def decisions_of(bootstrap: str, partition: int) -> list[f.PushDecided]:
     """All decisions of one partition, holds included."""
     found: list[f.PushDecided] = []
     async for records in read_topic(bootstrap, DECISIONS, [partition]):
-        facts = (codec.decode(record.value) for record in records)
-        found += [fact for fact in facts if isinstance(fact, f.PushDecided)]
+        found += [fact for _, fact in facts_of(records) if isinstance(fact, f.PushDecided)]
     return found
 
 

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     window_chunks: int = Field(4, ge=1, le=64, description="unfinished chunks of one input partition")
     group_chunks: int = Field(4, ge=1, le=64, description="chunks that share a transaction under load")
     merge_records: int = Field(2_000, ge=1, description="records and dues of one event-clock transaction")
+    failed_share_max: float = Field(0.05, ge=0, le=1, description="more failed steps than this stop a role")
     bad_share_max: float = Field(0.5, ge=0, le=1, description="more refused records than this stop journeys")
     push_credentials: Path | None = Field(
         None,

@@ -24,6 +24,7 @@ from ledger.control import Control
 from processors.agents import identity_linker as linking
 from processors.agents import intake, reach_rows, subject_rows
 from processors.agents import item_watcher as watching
+from processors.agents.bad_share import ENDING, FAILED_STEPS, BadShare
 from processors.agents.consent_projector import consent_projector
 from processors.agents.control_rows import ControlHandler
 from processors.agents.delivery_facts import Lease
@@ -41,6 +42,7 @@ from processors.lane.changelog import Watermarks
 from processors.lane.hooks import Hooks, Prepare
 from processors.lane.lane import Lane
 from processors.lane.merge import RecordedEnds
+from processors.lane.steps import Steps
 from processors.lane.table import LaneTable, RowCodec
 from processors.lane.transaction import Transaction
 from processors.lane.transport import Fetch
@@ -127,6 +129,9 @@ class Worker:
             real_timers=real_timers,
             prepare=self.prepare,
             probe=self.telemetry.probe,
+            steps=Steps(
+                BadShare(settings.failed_share_max, FAILED_STEPS), ENDING, name, self.telemetry.probe
+            ),
         )
 
 
@@ -164,7 +169,8 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
         if not by_events:
             facts = [item.fact for item in items if isinstance(item, Accepted)]
             await appender.append_all(watch_records(facts, partitions))
-        return await archive.holds(control.cited(partition, items)) and await handler.before(partition, items)
+        await archive.look_for(control.cited(partition, items))
+        return await handler.before(partition, items)
 
     async def owned(_: int) -> None:
         await archive.read_for(worker.app.consumer_generation_id)
@@ -175,10 +181,17 @@ def journeys(settings: Settings, telemetry: Telemetry) -> Any:
         else:
             handler.fire(key, row, transaction)
 
+    def fire_failed(key: bytes, row: Any, place: str, transaction: Transaction) -> None:
+        if isinstance(row, Control):
+            control.fire_failed(row, place, transaction)
+        else:
+            handler.fire_failed(key, row, place, transaction)
+
     # By the event clock nobody tells a run anything: its inputs are complete, its folder's definitions count.
     consent_projector(worker.app, lane, handler, None if by_events else control)
     others = () if by_events else (ITEM_CHANGES, DELIVERIES)
-    journey_runner(worker.app, lane, handler, Hooks(owned=owned, fire=fire, before=before), *others)
+    hooks = Hooks(owned=owned, fire=fire, fire_failed=fire_failed, before=before)
+    journey_runner(worker.app, lane, handler, hooks, *others)
     if not by_events:
         links_lane = worker.lane("links", LINKS_CHANGELOG, linking.ROWS)
         linker = IdentityLinker(partitions, appender.append_all, settings.bad_share_max, telemetry.meters)

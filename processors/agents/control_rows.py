@@ -17,17 +17,21 @@ import msgspec
 from connectors import codec
 from ledger import campaign as core
 from ledger import control as rows
+from ledger import definitions as core_definitions
 from ledger import facts as f
-from ledger.control import CANCELLED, DONE, RUNNING, Control, Launch, Question
+from ledger.control import CANCELLED, DONE, PAUSED, RUNNING, Control, Launch, Question
 from ledger.definitions import UnknownDefinition
+from ledger.failed_steps import mark_failed
 from ledger.ids import derived
 from ledger.journey import Campaign
 from ledger.rules import Rules
 from ledger.setting import Setting
 from ledger.subject import Subject
 from processors.agents import intake
+from processors.agents.failed_steps import FAILED, UNKNOWN_DEFINITION, put_record_aside, put_timer_aside
 from processors.agents.intake import Refused
 from processors.agents.tally import tell_refused
+from processors.lane.steps import place_of
 from processors.lane.table import LaneTable
 from processors.lane.transaction import Transaction
 from processors.telemetry.meters import FORGETFUL, Meters
@@ -37,6 +41,8 @@ replace = msgspec.structs.replace
 
 PART_SUBJECTS: Final = 500
 """Subjects that one part of a launch looks at."""
+FAILED_SUBJECTS_MAX: Final = 10
+"""Subjects of one part for whom a campaign may raise; with one more it is the campaign that is broken."""
 PART_COUNTED: Final = 2_000
 """Subjects that one part of a count looks at."""
 SECOND_MS: Final = 1_000
@@ -96,6 +102,11 @@ class ControlHandler:
             intake.dead_letter(item, transaction)
             tell_refused(item.reason, transaction, self._meters)
             return
+        missing = core_definitions.missing(item.fact, self._setting_of(transaction).definitions.bodies)
+        if missing is not None:
+            intake.dead_letter(Refused(item.record, UNKNOWN_DEFINITION, missing), transaction)
+            tell_refused(UNKNOWN_DEFINITION, transaction, self._meters)
+            return
         row: Control = transaction.get(rows.KEY) or rows.NOTHING
         if isinstance(item.fact, f.CampaignsAsked):
             self._tell(row, item.fact.request, transaction)
@@ -103,6 +114,22 @@ class ControlHandler:
         after = rows.hear(row, item.fact, transaction.now)
         if after is not row:
             transaction.put(rows.KEY, after)
+
+    def fold_failed(self, item: Told | Refused, place: str, transaction: Transaction) -> None:
+        """Put a control fact aside."""
+        put_record_aside(item, FAILED, place, transaction, self._meters)
+
+    def fire_failed(self, row: Control, place: str, transaction: Transaction) -> None:
+        """Pause the launches that were due, and give up counting: which of them raised is not known.
+
+        An operator resumes or cancels them (`optin campaign`); whoever asked for a count asks again.
+        """
+        put_timer_aside(rows.KEY, place, transaction, self._meters)
+        paused = tuple(
+            replace(one, state=PAUSED) if one.state == RUNNING and one.next_at <= transaction.now else one
+            for one in row.launches
+        )
+        transaction.put(rows.KEY, replace(row, launches=paused, questions=()))
 
     def fire(self, row: Control, transaction: Transaction) -> None:
         """Take the next part of each launch and of each count that is due."""
@@ -123,16 +150,26 @@ class ControlHandler:
         keys = self._keys(launch.launch, transaction.partition)
         start = bisect_right(keys, launch.cursor)
         share = max(1, campaign.per_second // self._partitions)
-        counts, considered, wanted, cursor = dict(launch.counts), 0, 0, launch.cursor
+        counts, considered, wanted, cursor, failed = dict(launch.counts), 0, 0, launch.cursor, 0
         for key in keys[start : start + PART_SUBJECTS]:
             cursor, considered = key, considered + 1
             subject = self._look(key, transaction)
-            if subject is None or not core.belongs(subject, campaign.app, campaign.rule, now, setting.rules):
+            if subject is None:
+                continue
+            try:
+                if not core.belongs(subject, campaign.app, campaign.rule, now, setting.rules):
+                    continue
+                of = core.at_once(setting) if launch.dry_run else setting
+                after, facts = core.consider(
+                    subject, key.decode(), campaign, launch.version, launch.launch, now, of
+                )
+            except Exception as error:
+                failed += 1
+                if failed > FAILED_SUBJECTS_MAX:
+                    raise  # the campaign's fault: the launch is paused, and nobody of this part is marked
+                self._passed_by(key, subject, error, transaction, counts if launch.dry_run else None)
                 continue
             wanted += 1
-            name = key.decode()
-            of = core.at_once(setting) if launch.dry_run else setting
-            after, facts = core.consider(subject, name, campaign, launch.version, launch.launch, now, of)
             if launch.dry_run:
                 count_first(counts, facts)
             else:
@@ -153,6 +190,21 @@ class ControlHandler:
             wanted=launch.wanted + wanted,
             counts=counts,
         )
+
+    def _passed_by(
+        self,
+        key: bytes,
+        subject: Subject,
+        error: Exception,
+        transaction: Transaction,
+        counts: dict[str, int] | None,
+    ) -> None:
+        """Go on without somebody for whom the campaign raised; a dry run (`counts`) counts that alone."""
+        if counts is not None:
+            counts[FAILED] = counts.get(FAILED, 0) + 1
+            return
+        letter = put_timer_aside(key, place_of(error), transaction, self._meters)
+        transaction.put(key, mark_failed(subject, letter, transaction.now))
 
     def _keys(self, of: str, partition: int) -> list[bytes]:
         """The partition's subjects in the order of their bytes, as they were when first asked for."""

@@ -36,8 +36,8 @@ PROBES: Final = "probes"
 class Policies(Protocol):
     """The policies that decisions cite, by version."""
 
-    async def holds(self, versions: Iterable[str]) -> bool:
-        """Whether these are known; False: not yet, ask again. Raises `Transient`."""
+    async def look_for(self, versions: Iterable[str]) -> None:
+        """Read what was published since, if one of these is not known. Raises `Transient`."""
 
     def policy(self, version: str) -> Policy | None:
         """A policy that is known."""
@@ -85,8 +85,7 @@ class HandOver:
 
     async def begin(self, partition: int, sends: Sequence[f.PushDecided]) -> bool:
         """Begin a lease and pass the read barrier; False: it could not be passed in time."""
-        if not await self._policies.holds({send.policy_version for send in sends}):
-            return False
+        await self._policies.look_for({send.policy_version for send in sends})
         self._begun_s[partition] = time.monotonic()
         return await self._fold_consent(partition, sends)
 
@@ -132,9 +131,8 @@ class HandOver:
         """
         while True:
             begun_s = time.monotonic()
-            if await self._policies.holds({send.policy_version for send in sends}) and (
-                await self._fold_consent(partition, sends)
-            ):
+            await self._policies.look_for({send.policy_version for send in sends})
+            if await self._fold_consent(partition, sends):
                 return begun_s
             if self._leaving():
                 return None

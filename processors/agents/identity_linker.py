@@ -21,11 +21,13 @@ from ledger.facts import InstallationClaimed, InstallationUnlinked, LinkFact
 from ledger.links import NOBODYS, Link
 from processors.agents import intake
 from processors.agents.bad_share import BadShare
+from processors.agents.failed_steps import FAILED, put_record_aside
 from processors.agents.intake import Refused
 from processors.agents.tally import tell_refused
 from processors.lane.app import raw_topic
 from processors.lane.hooks import Hooks
 from processors.lane.lane import Lane
+from processors.lane.sparse_log import SparseLog
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
 from processors.telemetry import catalogue as c
@@ -74,6 +76,12 @@ class IdentityLinker:
         self._append_all = append_all
         self._bad_share = BadShare(bad_share_max)
         self._meters = meters
+        self._misplaced_log = SparseLog(
+            log,
+            logging.WARNING,
+            "%s/%d offset %d: a claim whose installation belongs on another partition was appended there; its"
+            " producer's partitioner is not murmur2 (docs/reference/topics.md)",
+        )
 
     def read(self, record: Any) -> tuple[int, Claim | Refused]:
         """Decode and check one record. Never raises for bad input."""
@@ -103,6 +111,10 @@ class IdentityLinker:
         for fact in facts:
             transaction.announce(fact)
 
+    def fold_failed(self, item: Claim | Refused, place: str, transaction: Transaction) -> None:
+        """Put a claim aside: the installation stays whose it was."""
+        put_record_aside(item, FAILED, place, transaction, self._meters)
+
     async def announce(self, partition: int, announcements: Sequence[LinkFact | Claim]) -> None:
         """Append misplaced claims, then all unlinks, then all links. Raises `Transient`.
 
@@ -115,13 +127,7 @@ class IdentityLinker:
         for claim in misplaced:
             self._meters.add(c.REAPPENDS)
             self._meters.observe(c.MISPLACED_DELAY, max(0, wall_ms() - claim.appended_ms) / 1000)
-            log.warning(
-                "%s/%d offset %d: a claim whose installation belongs on another partition was appended there;"
-                " its producer's partitioner is not murmur2 (docs/reference/topics.md)",
-                LINKS,
-                partition,
-                claim.record.offset,
-            )
+            self._misplaced_log.write(LINKS, partition, claim.record.offset)
         unlinks = [fact for fact in facts if isinstance(fact, InstallationUnlinked)]
         await self._append_all([self._addressed(fact) for fact in unlinks])
         others = [fact for fact in facts if not isinstance(fact, InstallationUnlinked)]

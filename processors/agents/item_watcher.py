@@ -22,6 +22,7 @@ from ledger import facts as f
 from ledger import items
 from ledger.items import Item, Watch
 from processors.agents import intake
+from processors.agents.failed_steps import FAILED, put_record_aside, put_timer_aside
 from processors.agents.intake import Refused
 from processors.agents.tally import tell_refused
 from processors.lane.app import raw_topic
@@ -142,6 +143,10 @@ class ItemWatcher:
             if after is not row:
                 transaction.put(item.record.key, after)
 
+    def fold_failed(self, item: Change | WatchTold | Refused, place: str, transaction: Transaction) -> None:
+        """Put a change or a watch aside."""
+        put_record_aside(item, FAILED, place, transaction, self._meters)
+
     def _watch(self, key: bytes, watch: Watch | None, transaction: Transaction) -> None:
         watchers = self._of(transaction.partition).setdefault(items.item_of(key), set())
         if watch is None:
@@ -172,6 +177,12 @@ class ItemWatcher:
             self._order.pop(place, None)
         told = {"telling": "", "cursor": b""} if is_told else {"cursor": part[-1]}
         transaction.put(key, msgspec.structs.replace(row, **told))
+
+    def fire_failed(self, key: bytes, row: Item, place: str, transaction: Transaction) -> None:
+        """Put the rest of an item's news aside: who was not told by then is not told of this change."""
+        self._order.pop((transaction.partition, key, row.changes), None)
+        put_timer_aside(key, place, transaction, self._meters)
+        transaction.put(key, msgspec.structs.replace(row, telling="", cursor=b""))
 
     async def announce(self, partition: int, news: Sequence[f.WatchedItemChanged]) -> None:
         """Append news where its subjects belong, once there is room. Raises `Transient`."""
@@ -204,7 +215,7 @@ def item_watcher(app: Any, lane: Lane, watcher: ItemWatcher) -> None:
     """Register the agent on `app`; items and watches are folded by `lane`."""
     lane.handle(ITEMS, watcher)
     lane.handle(WATCHES, watcher)
-    lane.hooks = Hooks(fire=watcher.fire, announce=watcher.announce)
+    lane.hooks = Hooks(fire=watcher.fire, fire_failed=watcher.fire_failed, announce=watcher.announce)
 
     @app.agent(raw_topic(app, ITEMS, WATCHES), name="item_watcher")  # type: ignore[untyped-decorator]
     async def watch(chunks: Any) -> None:

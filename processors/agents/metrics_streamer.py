@@ -2,8 +2,8 @@
 
 Delivery guarantee: at least once, and a second copy changes no answer (rows are replaced by event id).
 Offsets are committed after the insert; while ClickHouse is away, the batch waits and reading pauses.
-What the ledger refuses (see `intake`) is not measured either: its dead letter is. (Nobody folds items yet, so
-a refused record of theirs is counted here alone.)
+What the ledger refuses (see `intake`) is not measured either: its dead letter is. What nobody of ours wrote
+to a topic of ours is stepped over, counted, and its place logged.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from connectors import codec
-from connectors.errors import Backpressure, Transient
+from connectors.errors import Backpressure, Poison, Transient
 from ledger.facts import Fact
 from processors.agents import intake
 from processors.lane.app import raw_topic
 from processors.lane.hooks import Prepare
+from processors.lane.sparse_log import SparseLog
 from processors.telemetry import catalogue as c
 from processors.telemetry.meters import FORGETFUL, Meters
 from processors.topic_names import (
@@ -80,6 +81,9 @@ class MetricsStreamer:
         self.inserting = False
         self._meters = meters
         self._answers = False
+        self._strangers = SparseLog(
+            log, logging.WARNING, "%s/%d offset %d is no fact of this system's and is stepped over: %s"
+        )
 
     async def feed(self, message: Any) -> None:
         """Take a chunk, once its records can be read."""
@@ -153,11 +157,26 @@ class MetricsStreamer:
                     fact, appended_ms = found
                     rows.append((fact, record.partition, record.offset, appended_ms))
             else:
-                fact = codec.decode(record.value)
-                rows.append((fact, record.partition, record.offset, record.timestamp))
+                own = self._own(record)
+                if own is None:
+                    refused += 1
+                else:
+                    rows.append((own, record.partition, record.offset, record.timestamp))
         if refused:
             self._meters.add(c.UNMEASURED, refused)
         return rows
+
+    def _own(self, record: Any) -> Fact | None:
+        """The fact of a record on a topic of ours, or None: whoever wrote that is not one of us."""
+        try:
+            fact = codec.decode(record.value)
+        except Poison as poison:
+            self._strangers.write(record.topic, record.partition, record.offset, poison.reason)
+            return None
+        if codec.topic_of(type(fact)) == record.topic:
+            return fact
+        self._strangers.write(record.topic, record.partition, record.offset, "misplaced_fact")
+        return None
 
 
 def metrics_streamer(app: Any, streamer: MetricsStreamer) -> None:

@@ -1,9 +1,8 @@
 """push_sender: turns `send` decisions into pushes, at most once each, after a last look at consent.
 
 Per set of decisions: wait until all permissions appended before now are folded (barrier), look at consent
-again, commit the attempts (which proves ownership), hand them over while the lease runs, commit outcomes.
-Hand-overs go on beside the lane, so that a provider that hangs holds up no decision about another.
-An attempt whose outcome got lost is never sent again; when its lease has ended it becomes unknown.
+again, commit the attempts (which proves ownership), hand them over beside the lane while the lease runs (who
+hangs holds up no other provider), commit outcomes. One that got lost is unknown when the lease has ended.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from ledger.definitions import UnknownDefinition
 from ledger.ids import push_id
 from ledger.next_installation import next_installation
 from ledger.reach import NOBODY, Reach, address, late_refusal
-from processors.agents import intake
+from processors.agents import failed_sends, intake
 from processors.agents.address_life import AddressLife
 from processors.agents.delivery_facts import (
     FRESH,
@@ -43,6 +42,7 @@ from processors.agents.delivery_facts import (
     outcome_fact,
     withheld_late,
 )
+from processors.agents.failed_steps import FAILED, UNKNOWN_DEFINITION, put_record_aside
 from processors.agents.hand_over import Barrier, Effect, HandOver, Policies, kind_of
 from processors.agents.intake import Accepted, Refused
 from processors.agents.reach_rows import Attempt, Worked, attempt_key
@@ -139,9 +139,35 @@ class PushSenderHandler:
             return
         if not _is_send(item.fact):
             return
+        if self._policies.policy(item.fact.policy_version) is None:
+            cited = f"policy {item.fact.policy_version}"  # who decides publishes first: it never was
+            put_record_aside(item, UNKNOWN_DEFINITION, cited, transaction, self._meters)
+            self._end_all(failed_sends.of_decision(item.fact, transaction.now), transaction)
+            return
         begun_s = self._hand_over.begun_s(transaction.partition)
         for installation in item.fact.installations:
             self._attempt(item.fact, installation, 1, begun_s, transaction)
+
+    def fold_failed(self, item: Accepted | Refused, place: str, transaction: Transaction) -> None:
+        """Put a decision aside: its pushes are withheld, for which there is no other try."""
+        put_record_aside(item, FAILED, place, transaction, self._meters)
+        if isinstance(item, Accepted):
+            self._end_all(failed_sends.of_decision(item.fact, transaction.now), transaction)
+
+    def conclude_failed(self, result: Answered | LookedAgain, _: str, transaction: Transaction) -> None:
+        """End the push whose result could not be recorded."""
+        self._end_all(failed_sends.of_result(result, transaction.now), transaction)
+
+    def fire_failed(self, key: bytes, row: Any, _: str, transaction: Transaction) -> None:
+        """End an attempt as one of which nobody knows; forget when an address worked."""
+        transaction.put(key, None)
+        if isinstance(row, Attempt):
+            self._end(row.push_id, never_known(row, transaction.now), transaction)
+
+    def _end_all(self, ended: Sequence[failed_sends.Ended], transaction: Transaction) -> None:
+        for name, fact in ended:
+            self._on_their_way.discard(name)
+            self._end(name, fact, transaction)
 
     def _attempt(
         self,
@@ -355,10 +381,12 @@ def push_sender(app: Any, lane: Lane, handler: PushSenderHandler) -> None:
     lane.handle(DECISIONS, handler)
     lane.hooks = Hooks(
         fire=handler.fire,
+        fire_failed=handler.fire_failed,
         before=handler.before,
         announce=handler.announce,
         after=handler.after,
         conclude=handler.conclude,
+        conclude_failed=handler.conclude_failed,
         kind=kind_of,
     )
 

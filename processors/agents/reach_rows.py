@@ -178,6 +178,14 @@ class ReachHandler:
         """See `intake.read`."""
         return intake.read(record)
 
+    def fold_failed(self, item: Accepted | Refused, _: str, transaction: Transaction) -> None:
+        """Mark the subject of a record of permissions that can't be folded; journeys writes its letter."""
+        record = item.record
+        if record.topic == PERMISSIONS and subject_of(record.key) is not None:
+            row: Reach = transaction.get(record.key) or NOBODY
+            marked = reach.mark_unreadable(row, record.offset, intake.first_append(record))
+            transaction.put(record.key, marked)
+
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
         """Fold one read record."""
         record = item.record

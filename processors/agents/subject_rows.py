@@ -19,6 +19,7 @@ from ledger.consent_fold import refusal
 from ledger.control import Control
 from ledger.definitions import Body, Definitions, of_versions
 from ledger.facts import PushDecided, SubjectFact
+from ledger.failed_steps import consent_alone, mark_failed
 from ledger.rules import Rules, Texts
 from ledger.setting import Setting
 from ledger.subject import NEW, Subject
@@ -26,8 +27,10 @@ from ledger.time_zones import ZoneTable
 from ledger.unreadable import mark
 from processors.agents import intake
 from processors.agents.bad_share import BadShare
+from processors.agents.failed_steps import FAILED, UNFOLDABLE, put_record_aside, put_timer_aside
 from processors.agents.intake import Accepted, Refused
 from processors.agents.tally import REVOCATIONS, tell_passed_over, tell_refused, tell_revoked
+from processors.lane.sparse_log import SparseLog
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
 from processors.telemetry import catalogue as c
@@ -102,6 +105,12 @@ class SubjectHandler:
         self._last_place: tuple[int, int, Control | None] | None = None
         self._last_setting = Setting(self._definitions, zone_table, rules, texts, 0, 0)
         self._meters = meters
+        self._misplaced_log = SparseLog(
+            log,
+            logging.WARNING,
+            "%s/%d offset %d: a record whose key belongs on partition %d was appended there %d ms after its"
+            " first append; its producer's partitioner is not murmur2 (docs/reference/topics.md)",
+        )
 
     def read(self, record: Any) -> tuple[int, Accepted | Refused]:
         """See `intake.read`. Raises `Misconfigured` when most of the last records were bad.
@@ -129,15 +138,7 @@ class SubjectHandler:
             delay_ms = max(0, wall_ms() - first)
             self._meters.add(c.REAPPENDS)
             self._meters.observe(c.MISPLACED_DELAY, delay_ms / 1000)
-            log.warning(
-                "%s/%d offset %d: a record whose key belongs on partition %d was appended there %d ms after"
-                " its first append; its producer's partitioner is not murmur2 (docs/reference/topics.md)",
-                record.topic,
-                partition,
-                record.offset,
-                home,
-                delay_ms,
-            )
+            self._misplaced_log.write(record.topic, partition, record.offset, home, delay_ms)
         return True
 
     def fold(self, item: Accepted | Refused, transaction: Transaction) -> None:
@@ -172,6 +173,34 @@ class SubjectHandler:
         """Take the due steps of a row."""
         after, facts = journeys.fire(row, key.decode(), transaction.now, self.setting(transaction))
         self._store(key, row, after, facts, transaction)
+
+    def fold_failed(self, item: Accepted | Refused, place: str, transaction: Transaction) -> None:
+        """Put a fact aside that journeys could make nothing of. What it says of consent counts all the same.
+
+        A fact of permissions of which not even that can be folded leaves the mark of an unreadable record.
+        """
+        record = item.record
+        if isinstance(item, Refused) or subject_of(record.key) is None:
+            put_record_aside(item, FAILED, place, transaction, self._meters)
+            return
+        row: Subject = transaction.get(record.key) or NEW
+        try:
+            after = consent_alone(row, item.fact, item.appended_ms, record.offset)
+        except Exception:  # noqa: BLE001 - then the record counts as one that nobody could read
+            if record.topic == PERMISSIONS:
+                put_record_aside(item, UNFOLDABLE, place, transaction, self._meters)
+                self._mark(record, transaction)
+                return
+            after = row
+        letter = put_record_aside(item, FAILED, place, transaction, self._meters)
+        transaction.put(record.key, mark_failed(after, letter, transaction.now))
+        if type(item.fact) in REVOCATIONS and after != row:
+            tell_revoked(item, transaction, self._meters)
+
+    def fire_failed(self, key: bytes, row: Subject, place: str, transaction: Transaction) -> None:
+        """Put a due step aside: the subject's timers wait until its letter is settled."""
+        letter = put_timer_aside(key, place, transaction, self._meters)
+        transaction.put(key, mark_failed(row, letter, transaction.now, timer=True))
 
     def setting(self, transaction: Transaction) -> Setting:
         """What holds now: the definitions that were activated in this partition, or the process's own."""

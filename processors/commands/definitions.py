@@ -130,7 +130,8 @@ def publish(folder: Folder, data: DataFolder = None) -> None:
 async def _publish(bootstrap: str, folder: Path, definitions: core.Definitions) -> bool:
     await publish_definitions(bootstrap, folder)
     versions = definitions.policy_version, tuple(sorted(definitions.journey_versions.values()))
-    latest = [control.activations(partition)[-1:] for partition in await control.told(bootstrap)]
+    told, published = await _told(bootstrap)
+    latest = [control.activations(partition, published)[-1:] for partition in told]
     if all([(one.policy_version, one.journey_versions) for one in last] == [versions] for last in latest):
         return False
     fact = f.DefinitionsActivated(
@@ -145,7 +146,7 @@ def show(data: DataFolder = None) -> None:
     """Say what is in force: each journey and the policy with its version."""
     with report.progress() as progress, servers(data, progress) as found:
         told, bodies = asyncio.run(_told(found.kafka_bootstrap))
-    latest = [control.activations(partition)[-1:] for partition in told]
+    latest = [control.activations(partition, bodies)[-1:] for partition in told]
     if not any(latest):
         report.err.print("nothing was published: each worker goes by its own folder (OPTIN_DEFINITIONS)")
         return
@@ -162,7 +163,7 @@ def history(data: DataFolder = None) -> None:
     with report.progress() as progress, servers(data, progress) as found:
         told, bodies = asyncio.run(_told(found.kafka_bootstrap))
     before: dict[str, str] = {}
-    for fact in control.activations(told[0]):
+    for fact in control.activations(told[0], bodies):
         now = {_name(bodies.get(v)): v for v in (fact.policy_version, *fact.journey_versions)}
         changes = [f"+ {name} {now[name]}" for name in sorted(now.keys() - before.keys())]
         changes += [f"- {name}" for name in sorted(before.keys() - now.keys())]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 
 from connectors.kafka.read import read_topic
 from ledger import definitions as core
 from ledger.policy import Policy
 from processors.definitions.loader import examine, load, shipped, shipped_folder
+from processors.readable import Strangers
 from processors.topic_names import DEFINITIONS
 
-AGAIN_S: Final = 0.5
-"""How long to wait before the topic is read again for a body that is not there yet."""
+UNPUBLISHED_MAX: Final = 10_000
+"""So many versions that nobody published are remembered."""
 
 
 class Archive:
@@ -27,6 +29,7 @@ class Archive:
         self.bodies: dict[str, core.Body] = dict(bodies)
         self._read_for: int | None = None
         self._reading = asyncio.Lock()
+        self._unpublished: set[str] = set()
 
     async def read_for(self, generation: int) -> None:
         """Read the topic again, once for each assignment of partitions. Raises `Transient`.
@@ -36,18 +39,22 @@ class Archive:
         async with self._reading:
             if self._read_for != generation:
                 self.bodies.update(await read_archive(self._bootstrap))
+                self._unpublished.clear()
                 self._read_for = generation
 
-    async def holds(self, versions: Iterable[str]) -> bool:
-        """Whether these bodies are here; reads the topic once more if not. Raises `Transient`."""
-        missing = [version for version in versions if version not in self.bodies]
-        if not missing:
-            return True
+    async def look_for(self, versions: Iterable[str]) -> None:
+        """Read the topic once more if one of these bodies is not here. Raises `Transient`.
+
+        Who cites a body publishes it first: what is not here then was never published. That is remembered,
+        so that a flood of records that cite nothing is not a flood of reads.
+        """
+        missing = {version for version in versions if version not in self.bodies}
+        if missing <= self._unpublished:
+            return
         self.bodies.update(await read_archive(self._bootstrap))
-        if all(version in self.bodies for version in missing):
-            return True
-        await asyncio.sleep(AGAIN_S)
-        return False
+        self._unpublished |= missing - self.bodies.keys()
+        if len(self._unpublished) > UNPUBLISHED_MAX:
+            self._unpublished.clear()
 
     def policy(self, version: str) -> Policy | None:
         """The policy of a version, if it is known."""
@@ -56,12 +63,31 @@ class Archive:
 
 
 async def read_archive(bootstrap: str) -> dict[str, core.Body]:
-    """All bodies that were ever published, by their version."""
+    """All bodies that were ever published, by their version.
+
+    A record whose key is not the hash of its value is nobody's body and is stepped over: versions vouch for
+    content. It stays on the topic, and the log names its place.
+    """
     archive: dict[str, core.Body] = {}
+    strangers = Strangers()
     async for records in read_topic(bootstrap, DEFINITIONS):
         for record in records:
-            archive[record.key.decode()] = core.parse(record.value)
+            body = _body(record)
+            if body is None:
+                strangers.note(record)
+            else:
+                archive[record.key.decode()] = body
+    strangers.tell()
     return archive
+
+
+def _body(record: Any) -> core.Body | None:
+    if not core.is_version(record.key, record.value):
+        return None
+    try:
+        return core.parse(record.value)
+    except msgspec.DecodeError:
+        return None
 
 
 async def definitions_in_force(bootstrap: str, folder: Path | None) -> core.Definitions:

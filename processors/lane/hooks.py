@@ -18,13 +18,18 @@ class Handler(Protocol):
     def fold(self, record: Any, transaction: Transaction) -> None:
         """Fold what `read` returned."""
 
+    def fold_failed(self, item: Any, place: str, transaction: Transaction, /) -> None:
+        """Put an item aside whose fold raised at `place`; what it wrote is undone. Must not raise."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hooks:
     """What a lane does besides folding. All optional.
 
     `owned(partition)`: awaited, by the wall clock, before anything else after a takeover.
-    `fire(key, row, transaction)`: a row's due time has come.
+    `fire(key, row, transaction)`: a row's due time has come. `fire_failed(key, row, place, transaction)`:
+    it raised at `place`, and what it wrote is undone; must not raise, and must leave the row without that due
+    time. `conclude_failed(result, place, transaction)`: the same of `conclude`. Without them the lane ends.
     `before(partition, items)`: awaited before items are folded (a barrier); False: try again.
     `announce(partition, announcements)`: awaited after the fold and before the commit (appends elsewhere that
     must be acknowledged before the state moves). A crash in between repeats them; an error ends the process.
@@ -35,10 +40,12 @@ class Hooks:
 
     owned: Callable[[int], Awaitable[None]] | None = None
     fire: Callable[[bytes, Any, Transaction], None] | None = None
+    fire_failed: Callable[[bytes, Any, str, Transaction], None] | None = None
     before: Callable[[int, Sequence[Any]], Awaitable[bool]] | None = None
     announce: Callable[[int, list[Any]], Awaitable[None]] | None = None
     after: Callable[[int, list[Any]], Coroutine[Any, Any, list[Any]]] | None = None
     conclude: Callable[[Any, Transaction], None] | None = None
+    conclude_failed: Callable[[Any, str, Transaction], None] | None = None
     kind: Callable[[Any], Hashable] = lambda _: None
 
 

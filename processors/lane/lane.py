@@ -23,8 +23,10 @@ from processors.lane.hooks import Handler, Hooks, Prepare
 from processors.lane.merge import Head, Merge, RecordedEnds
 from processors.lane.probe import UNMEASURED, Probe
 from processors.lane.runner import Runner
-from processors.lane.table import LaneTable
+from processors.lane.steps import Steps
+from processors.lane.table import LaneTable, UnreadableState
 from processors.lane.transaction import Transaction
+from processors.lane.unreadable_state import end_unreadable
 from processors.lane.writer import TransactionalWriter
 
 log = logging.getLogger(__name__)
@@ -60,8 +62,11 @@ class Lane:
         real_timers: bool = False,
         prepare: Prepare | None = None,
         probe: Probe = UNMEASURED,
+        steps: Steps,
     ) -> None:
         """`clock` gives wall time in ms. With `ends` the lane runs by the event clock instead.
+
+        `steps` takes each step and puts aside what fails.
 
         `real_timers`: due times are wall times even then (a lease counts in real time). While `prepare` has
         nothing to give, only its own partition number waits.
@@ -82,14 +87,15 @@ class Lane:
         self._merge_records = merge_records
         self._real_timers = real_timers
         self._prepare = prepare
+        self._steps = steps
         self._handlers: dict[str, Handler] = {}
         self._leads: set[str] = set()
         self._runners: dict[int, Runner] = {}
         self._open = False
         self._idle = asyncio.Event()
         app.tables.lanes.append(self)
-        app.on_partitions_revoked.connect(self._on_revoked, weak=False)
-        app.on_before_shutdown.connect(self._on_shutdown, weak=False)
+        app.on_partitions_revoked.connect(self._drain_or_die, weak=False)
+        app.on_before_shutdown.connect(self._drain_or_die, weak=False)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -175,6 +181,8 @@ class Lane:
                     pause = await self._turn_by_wall(partition, runner)
                 else:
                     pause = await self._turn_by_events(partition, runner, runner.merge)
+            except UnreadableState as error:
+                await end_unreadable(self, error)
             except Exception as error:
                 # Fenced, or unknown. Nothing is to be saved: the next owner's claim does the rest.
                 log.critical("lane %s/%d failed: %r", self.name, partition, error, exc_info=error)
@@ -229,7 +237,7 @@ class Lane:
                 raise RuntimeError(f"{chunk.topic}/{partition}: chunk at {chunk.key}, position {start}")
             transaction.advance(chunk.topic, start, chunk.offset + 1)
             for item in items:
-                handler.fold(item, transaction)
+                self._steps.fold(handler, item, transaction)
             transaction.folded += len(items)
         spent_s += time.perf_counter() - began
         self.probe.folded(self.name, [len(items) for _, _, items in read], spent_s)
@@ -259,7 +267,7 @@ class Lane:
             due = timers.next_due()
             if due is None or due > horizon:
                 break
-            self._fire(timers.pop(), transaction)
+            self._steps.fire(self.hooks, timers.pop(), transaction)
         await self._commit(transaction)
         return 0.0
 
@@ -312,7 +320,7 @@ class Lane:
                 time_ms, offset, item = merge.take(topic)
                 transaction.now = max(transaction.now, time_ms)
                 transaction.advance(topic, offset, offset + 1)
-                self._handlers[topic].fold(item, transaction)
+                self._steps.fold(self._handlers[topic], item, transaction)
             elif due is None:
                 transaction.done = True
                 return False
@@ -320,7 +328,7 @@ class Lane:
                 return True
             else:
                 transaction.now = max(transaction.now, due)
-                self._fire(timers.pop(), transaction)
+                self._steps.fire(self.hooks, timers.pop(), transaction)
             transaction.folded += 1
         return False
 
@@ -336,11 +344,6 @@ class Lane:
             if not self._open:
                 return False
         return True
-
-    def _fire(self, key: bytes, transaction: Transaction) -> None:
-        row = transaction.get(key)
-        if row is not None and self.hooks.fire is not None:
-            self.hooks.fire(key, row, transaction)
 
     async def _commit(self, transaction: Transaction) -> None:
         """Write, apply, then do what was asked for after the commit, each round in its transaction."""
@@ -378,19 +381,12 @@ class Lane:
             await self._commit(self._concluded(partition, results, self._clock()))
 
     def _concluded(self, partition: int, results: Sequence[Any], now: int) -> Transaction:
-        assert self.hooks.conclude is not None
         transaction = Transaction(self.table, partition, now)
         for result in results:
-            self.hooks.conclude(result, transaction)
+            self._steps.conclude(self.hooks, result, transaction)
         return transaction
 
-    async def _on_revoked(self, app: Any, revoked: Any, **_: Any) -> None:  # noqa: ARG002 - Faust's signal
-        await self._drain_or_die()
-
-    async def _on_shutdown(self, app: Any, **_: Any) -> None:  # noqa: ARG002 - Faust's signal
-        await self._drain_or_die()
-
-    async def _drain_or_die(self) -> None:
+    async def _drain_or_die(self, *_: Any, **__: Any) -> None:
         try:
             await self.drain()
         except TimeoutError:

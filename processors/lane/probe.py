@@ -48,6 +48,9 @@ class Probe:
     def folded(self, lane: str, chunks: Sequence[int], seconds: float) -> None:
         """Chunks of so many records each were decoded and folded for one transaction."""
 
+    def failed(self, lane: str, step: str) -> None:
+        """A step was put aside: a `fold`, a `fire` or a `conclude` raised."""
+
     def committed(self, lane: str, records: int, seconds: float) -> None:
         """A transaction is durable; it folded so many records (and, by the event clock, dues)."""
 

@@ -22,14 +22,12 @@ from faust.tables.recovery import Recovery
 from processors.lane.changelog import read_back
 from processors.lane.markers import Unsettled
 from processors.lane.table import Partition, UnreadableState
+from processors.lane.unreadable_state import end_unreadable
 
 if TYPE_CHECKING:
     from processors.lane.lane import Lane
 
 log = logging.getLogger(__name__)
-
-EXIT_UNREADABLE_STATE: Final = 78
-"""Exit code of a process that is older than the state that it found (EX_CONFIG)."""
 
 EXIT_UNSETTLED: Final = 79
 """Exit code of a process that found a hanging transaction whose fate nothing shows."""
@@ -77,10 +75,7 @@ class LaneRecovery(Recovery):
                 logging.shutdown()
                 os._exit(EXIT_UNSETTLED)
             except UnreadableState as error:
-                # Nothing was folded or written; another start of this binary would end the same way.
-                log.critical("lane %s: %s", lane.name, error)
-                logging.shutdown()
-                os._exit(EXIT_UNREADABLE_STATE)
+                await end_unreadable(lane, error)
         await app.on_rebalance_complete.send()
         consumer.resume_partitions(assignment)
         await self._wait(consumer.perform_seek(), timeout=app.conf.broker_request_timeout)

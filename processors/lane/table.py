@@ -35,7 +35,19 @@ class UnreadableState(RuntimeError):  # noqa: N818 - named for what was met
     """State on a changelog that this binary can't read, and must not write over.
 
     Operator action: run the version that wrote it, or a later one; the message names the place.
+    `partition`, and `key` or `offset`: which record it is, where that is known.
     """
+
+    def __init__(
+        self,
+        message: str,
+        partition: int | None = None,
+        *,
+        key: bytes | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.partition, self.key, self.offset = partition, key, offset
 
 
 START: Final = Position()
@@ -72,16 +84,24 @@ class LaneTable:
             try:
                 row = rows[key] = self.codec.decode(row)
             except Exception as error:
-                raise UnreadableState(f"a row of {self.changelog}/{partition}: {error}") from error
+                raise self._unreadable(partition, key, error) from error
         return row
+
+    def _unreadable(self, partition: int, key: bytes, error: Exception) -> UnreadableState:
+        return UnreadableState(f"a row of {self.changelog}/{partition}: {error}", partition, key=key)
 
     def peek(self, partition: int, key: bytes) -> Any | None:
         """The row under `key`, or None; unlike `get` it leaves one that waits as bytes as it is.
 
-        For looking through all rows: kept decoded they take several times the room.
+        For looking through all rows: kept decoded they take several times the room. Raises `UnreadableState`.
         """
         row = self.partitions[partition].rows.get(key)
-        return self.codec.decode(row) if type(row) is bytes else row
+        if type(row) is not bytes:
+            return row
+        try:
+            return self.codec.decode(row)
+        except Exception as error:
+            raise self._unreadable(partition, key, error) from error
 
     def restore(self, partition: int, records: Iterable[Any]) -> None:
         """Take in changelog records in offset order. Raises `UnreadableState` for a newer binary's."""
@@ -89,18 +109,18 @@ class LaneTable:
         rows = owned.rows
         for record in records:
             if record.key == POSITION_KEY:
-                owned.position = self._readable(partition, record.value)
+                owned.position = self._readable(partition, record.value, record.offset)
             elif record.value is None:
                 rows.pop(record.key, None)
             else:
                 rows[record.key] = record.value
 
-    def _readable(self, partition: int, raw: bytes) -> Position:
+    def _readable(self, partition: int, raw: bytes | None, offset: int) -> Position:
         place = f"{self.changelog}/{partition}"
         try:
-            position = positions.decode(raw)
-        except ValueError as error:
-            raise UnreadableState(f"the position of {place}: {error}") from error
+            position = positions.decode(raw or b"")
+        except Exception as error:
+            raise UnreadableState(f"the position of {place}: {error}", partition, offset=offset) from error
         if position.rows > self.codec.version:
             raise UnreadableState(
                 f"{place} holds rows of state version {position.rows}, this binary knows"
@@ -116,13 +136,14 @@ class LaneTable:
         owned = self.partitions[partition]
         owned.timers = Timers()
         wake_at = self.codec.wake_at_encoded
+        key = b""
         try:
             for key, row in owned.rows.items():
                 due = wake_at(row)
                 if due is not None:
                     owned.timers.arm(key, due)
         except Exception as error:
-            raise UnreadableState(f"a row of {self.changelog}/{partition}: {error}") from error
+            raise self._unreadable(partition, key, error) from error
 
     def arm(self, partition: int, key: bytes, row: Any | None) -> None:
         """Note when a row wants to be woken; a deleted row never does."""

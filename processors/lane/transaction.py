@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from processors.lane import position as positions
 from processors.lane.position import POSITION_KEY, Position
 from processors.lane.table import LaneTable
+
+_UNTOUCHED: Final = object()
+"""In place of a row that the transaction had not written before."""
 
 
 class Transaction:
@@ -32,6 +35,34 @@ class Transaction:
         self.durable: list[Callable[[], None]] = []
         self.done = start.done
         self.folded = 0
+        self._rows_before: list[tuple[bytes, Any]] = []
+        self._emitted: list[str] = []
+        self._lengths = (0, 0, 0)
+
+    def begin_step(self) -> None:
+        """From here on, until the next step begins, `undo_step` takes everything back."""
+        if self._rows_before:
+            self._rows_before = []
+        if self._emitted:
+            self._emitted = []
+        self._lengths = len(self.announcements), len(self.effects), len(self.durable)
+
+    def undo_step(self) -> None:
+        """Take back what was written since `begin_step`."""
+        for key, before in reversed(self._rows_before):
+            if before is _UNTOUCHED:
+                del self.rows[key]
+            else:
+                self.rows[key] = before
+            if self.eager_timers:
+                self.table.arm(self.partition, key, self.get(key))
+        for topic in self._emitted:
+            self.outputs[topic].pop()
+        announcements, effects, durable = self._lengths
+        del self.announcements[announcements:]
+        del self.effects[effects:]
+        del self.durable[durable:]
+        self.begin_step()
 
     def get(self, key: bytes) -> Any | None:
         """The row under `key` as this transaction sees it."""
@@ -41,6 +72,7 @@ class Transaction:
 
     def put(self, key: bytes, row: Any | None) -> None:
         """Replace a row; None deletes it."""
+        self._rows_before.append((key, self.rows.get(key, _UNTOUCHED)))
         self.rows[key] = row
         if self.eager_timers:
             self.table.arm(self.partition, key, row)
@@ -48,6 +80,7 @@ class Transaction:
     def emit(self, topic: str, key: bytes | None, value: bytes) -> None:
         """Append a record to the same partition number of an output topic."""
         self.outputs.setdefault(topic, []).append((key, value))
+        self._emitted.append(topic)
 
     def announce(self, announcement: Any) -> None:
         """Ask for something to be done before the commit (an append to another partition)."""

@@ -1,8 +1,14 @@
-"""Ends a process that has work and does none. A supervisor restarts it; a stuck one helps nobody."""
+"""Ends a process that has work and does none. A supervisor restarts it; a stuck one helps nobody.
+
+Who watches must not need what is stuck. So a thread of the C library's, which needs neither the event loop
+nor the interpreter's lock, ends a process whose loop does not turn: it writes where each thread stands to
+stderr ("Timeout"), and exits with 1.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import time
@@ -28,6 +34,16 @@ class Watchdog(Service):
         self._app = app
         self._watermarks = watermarks
         self._stalled_s_max = stalled_s_max
+
+    @Service.task
+    async def _prove_that_the_loop_turns(self) -> None:
+        while not self.should_stop:
+            faulthandler.dump_traceback_later(self._stalled_s_max + INTERVAL_S, exit=True)
+            await self.sleep(INTERVAL_S)
+
+    async def on_stop(self) -> None:
+        """A process that stops has nothing to prove: its own shutdown is bounded."""
+        faulthandler.cancel_dump_traceback_later()
 
     @Service.task
     async def _watch(self) -> None:

@@ -36,6 +36,9 @@ DEAD_LETTER_REASONS: Final = (
         "too_many_installations",
         "too_many_topics",
         "too_many_suppressions",
+        "internal_error",
+        "unfoldable",
+        "unknown_definition",
         "other",
     ),
 )
@@ -206,6 +209,15 @@ REVOCATION: Final = Histogram(
     labels={"fact": REVOCATIONS},
     buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 3_600),
 )
+FAILED_STEPS: Final = Counter(
+    name="optin_failed_steps_total",
+    meaning="Steps that raised and were put aside, each with a dead letter: a `fold` of a fact, a `fire` of a"
+    " timer, a `conclude` of a push.",
+    rises="A definition or this program is broken for some people, whose marketing is withheld:"
+    " `docs/how-to/mend-failed-steps.md`.",
+    roles=LANE_ROLES,
+    labels={**_LANE, "step": ("fold", "fire", "conclude")},
+)
 DEAD_LETTERS: Final = Counter(
     name="optin_dead_letters_total",
     meaning="Records refused and put into dead-letters.",
@@ -354,8 +366,9 @@ INSERT_RETRIES: Final = Counter(
 )
 UNMEASURED: Final = Counter(
     name="optin_records_not_measured_total",
-    meaning="Input records that are no rows because the ledger refuses them; each is a dead letter.",
-    rises="As `optin_dead_letters_total`.",
+    meaning="Records that are no rows: inputs that the ledger refuses, each of which is a dead letter, and"
+    " what nobody of ours wrote to our own topics.",
+    rises="As `optin_dead_letters_total`; of our own topics the log names the place.",
     roles=("metrics",),
 )
 

@@ -41,6 +41,10 @@ class LaneMeter(Probe):
         """See `Probe.settled`."""
         self._meters.add(c.SETTLED, lane=lane, fate=fate)
 
+    def failed(self, lane: str, step: str) -> None:
+        """See `Probe.failed`."""
+        self._meters.add(c.FAILED_STEPS, lane=lane, step=step)
+
     def unsettled(self, lane: str) -> None:
         """See `Probe.unsettled`."""
         self._meters.set(c.UNSETTLED, 1, lane=lane)

@@ -33,6 +33,7 @@ REASONS_AT: Final = (
     ("ledger/admission.py", r'^\s+"(\w+)",\n\s+"the '),
     ("ledger/consent_fold.py", r'"(too_many_\w+)"'),
     ("processors/agents/intake.py", r'Refused\(record, "(\w+)"'),
+    ("processors/agents/failed_steps.py", r'^[A-Z_]+: Final = "(\w+)"'),
     ("processors/agents/subject_rows.py", r'Refused\((?:item\.)?record, "(\w+)"'),
 )
 """Where reasons of dead letters are words in the code, and how they look there."""
@@ -171,6 +172,7 @@ tests:
       - {{series: 'optin_unready{{role="metrics", reason="clickhouse_refuses"}}', values: '1x40'}}
       - {{series: 'optin_unsettled_lane{{role="journeys", lane="subjects"}}', values: '0x25 1x15'}}
       - {{series: 'optin_settled_partitions_total{{role="journeys", lane="links"}}', values: '0x25 1x15'}}
+      - {{series: 'optin_failed_steps_total{{role="journeys", lane="a", step="fire"}}', values: '0x25 1x15'}}
       - {{series: 'optin_dead_letters_total{{role="journeys", reason="empty"}}', values: '0x25 1x15'}}
       - {{series: 'optin_misplaced_facts_total{{role="journeys", topic="t"}}', values: '0x25 1x15'}}
       - {{series: 'optin_revocation_latency_seconds_bucket{{role="journeys", le="5"}}', values: '0x40'}}

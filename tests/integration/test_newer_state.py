@@ -17,7 +17,7 @@ from connectors.placement import partition_of
 from ledger.subject import NEW, STATE_VERSION, encode
 from processors.lane import position
 from processors.lane.position import POSITION_KEY, Position
-from processors.lane.recovery import EXIT_UNREADABLE_STATE
+from processors.lane.unreadable_state import EXIT_UNREADABLE_STATE
 from processors.prepare import publish
 from processors.stack import Servers
 from tests.integration.test_delivery import append, reachable

@@ -24,6 +24,7 @@ from connectors.rules.liquid import LiquidTexts
 from processors import wiring
 from processors.agents import hand_over, intake, push_sender, reach_rows, subject_rows
 from processors.agents import identity_linker as linking
+from processors.agents.bad_share import BadShare
 from processors.agents.consent_projector import consent_projector
 from processors.agents.delivery_facts import Lease
 from processors.agents.journey_runner import journey_runner
@@ -34,6 +35,8 @@ from processors.lane import lane as lane_module
 from processors.lane import recovery
 from processors.lane.hooks import Hooks
 from processors.lane.lane import Lane
+from processors.lane.probe import UNMEASURED
+from processors.lane.steps import Steps
 from processors.lane.table import LaneTable, RowCodec
 from processors.topic_names import (
     CONSENT_CHANGELOG,
@@ -101,6 +104,8 @@ class Worker:
             group_chunks=GROUP_CHUNKS,
             merge_records=20,
             real_timers=real_timers,
+            # A step that raises ends the worker: the judges then say so, instead of a dead letter.
+            steps=Steps(BadShare(1.0), (Exception,), name, UNMEASURED),
         )
 
     def _journeys(self) -> None:

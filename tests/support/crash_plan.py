@@ -51,14 +51,12 @@ SITUATIONS: Final = {
 
 BY_POINT: Final = {
     "lane.drain.wait": "rebalance",
-    "lane.on_revoked.drain_or_die": "rebalance",
     "lane.drain_or_die.drain": "rebalance",
     "recovery.assign.release": "rebalance",
     "writer.release.stop": "rebalance",
     "transport.on_partitions_revoked.on_partitions_revoked": "rebalance",
     "transport.drain_messages.wait": "rebalance",
     "transport.rewound.seek_to": "late fetch",
-    "lane.on_shutdown.drain_or_die": "SIGTERM",
     "transport.drain_once.wait_first": "full window",
     "writer.append.send_batch": "letters as large as batches",
     "subject_rows.before.reappend": "misplaced facts",
@@ -68,7 +66,7 @@ BY_POINT: Final = {
     "lane.behind.ends": "news of an item",
     "push_sender.announce.append_all": "refusals",
     "hand_over.after.look_again": "refusals",
-    "hand_over.look_again.holds": "refusals",
+    "hand_over.look_again.look_for": "refusals",
     "hand_over.look_again.fold_consent": "slow commits and a short lease",
     "wiring.folded.sleep": "consent lags",
     "metrics_streamer.insert.sleep": "no ClickHouse",
@@ -130,7 +128,6 @@ OFTEN_MAX: Final = 5
 
 AT_SECOND: Final = frozenset(
     {
-        "lane.on_revoked.drain_or_die",
         "lane.drain_or_die.drain",
         "transport.on_partitions_revoked.on_partitions_revoked",
     }

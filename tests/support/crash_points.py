@@ -67,6 +67,7 @@ POINTS: Final[dict[str, Place]] = {
     "lane.run.wait": Place("processors.lane.lane", "Lane._run", "runner.wake.wait"),
     "lane.run.turn_by_wall": Place("processors.lane.lane", "Lane._run", "self._turn_by_wall"),
     "lane.run.turn_by_events": Place("processors.lane.lane", "Lane._run", "self._turn_by_events"),
+    "lane.run.end_unreadable": Place("processors.lane.lane", "Lane._run", "end_unreadable"),
     "lane.turn_by_wall.conclude": Place("processors.lane.lane", "Lane._turn_by_wall", "self._conclude"),
     "lane.turn_by_wall.take_over": Place("processors.lane.lane", "Lane._turn_by_wall", "self._take_over"),
     "lane.turn_by_wall.fold_chunks": Place("processors.lane.lane", "Lane._turn_by_wall", "self._fold_chunks"),
@@ -87,8 +88,6 @@ POINTS: Final[dict[str, Place]] = {
     "lane.commit.transact": Place("processors.lane.lane", "Lane._commit", "self.writer.transact"),
     "lane.commit.after": Place("processors.lane.lane", "Lane._commit", "self.hooks.after"),
     "lane.conclude.commit": Place("processors.lane.lane", "Lane._conclude", "self._commit"),
-    "lane.on_revoked.drain_or_die": Place("processors.lane.lane", "Lane._on_revoked", "self._drain_or_die"),
-    "lane.on_shutdown.drain_or_die": Place("processors.lane.lane", "Lane._on_shutdown", "self._drain_or_die"),
     "lane.drain_or_die.drain": Place("processors.lane.lane", "Lane._drain_or_die", "self.drain"),
     "leaders.describe.leader": Place("processors.lane.leaders", "KafkaLeaders.describe", "self._leader"),
     "leaders.describe.gather": Place("processors.lane.leaders", "KafkaLeaders.describe", "asyncio.gather"),
@@ -131,6 +130,9 @@ POINTS: Final[dict[str, Place]] = {
     ),
     "recovery.resume_streams.sleep": Place(
         "processors.lane.recovery", "LaneRecovery._resume_streams", "asyncio.sleep"
+    ),
+    "recovery.resume_streams.end_unreadable": Place(
+        "processors.lane.recovery", "LaneRecovery._resume_streams", "end_unreadable"
     ),
     "recovery.resume_streams.send": Place(
         "processors.lane.recovery", "LaneRecovery._resume_streams", "app.on_rebalance_complete.send"
@@ -199,6 +201,16 @@ POINTS: Final[dict[str, Place]] = {
     "transport.rewound.seek_to": Place(
         "processors.lane.transport", "LaneConsumer._rewound", "self._thread.seek_to"
     ),
+    "unreadable_state.end_unreadable.where": Place(
+        "processors.lane.unreadable_state", "end_unreadable", "_where"
+    ),
+    "unreadable_state.where.last_offset": Place("processors.lane.unreadable_state", "_where", "_last_offset"),
+    "unreadable_state.last_offset.read_back": Place(
+        "processors.lane.unreadable_state", "_last_offset", "read_back"
+    ),
+    "watchdog.prove_that_the_loop_turns.sleep": Place(
+        "processors.lane.watchdog", "Watchdog._prove_that_the_loop_turns", "self.sleep"
+    ),
     "watchdog.watch.sleep": Place("processors.lane.watchdog", "Watchdog._watch", "self.sleep"),
     "watchdog.watch.check_coordinator": Place(
         "processors.lane.watchdog", "Watchdog._watch", "consumer._thread.check_coordinator"
@@ -230,15 +242,17 @@ POINTS: Final[dict[str, Place]] = {
     "consent_projector.project.events": Place(
         "processors.agents.consent_projector", "consent_projector.project", "async for chunks.noack().events"
     ),
-    "hand_over.begin.holds": Place("processors.agents.hand_over", "HandOver.begin", "self._policies.holds"),
+    "hand_over.begin.look_for": Place(
+        "processors.agents.hand_over", "HandOver.begin", "self._policies.look_for"
+    ),
     "hand_over.begin.fold_consent": Place(
         "processors.agents.hand_over", "HandOver.begin", "self._fold_consent"
     ),
     "hand_over.after.handed": Place("processors.agents.hand_over", "HandOver.after", "self._handed"),
     "hand_over.after.look_again": Place("processors.agents.hand_over", "HandOver.after", "self._look_again"),
     "hand_over.handed.send": Place("processors.agents.hand_over", "HandOver._handed", "sender.send"),
-    "hand_over.look_again.holds": Place(
-        "processors.agents.hand_over", "HandOver._look_again", "self._policies.holds"
+    "hand_over.look_again.look_for": Place(
+        "processors.agents.hand_over", "HandOver._look_again", "self._policies.look_for"
     ),
     "hand_over.look_again.fold_consent": Place(
         "processors.agents.hand_over", "HandOver._look_again", "self._fold_consent"
@@ -279,14 +293,14 @@ POINTS: Final[dict[str, Place]] = {
     "metrics_streamer.feed.put": Place(
         "processors.agents.metrics_streamer", "MetricsStreamer.feed", "self._queue.put"
     ),
+    "metrics_streamer.run.insert": Place(
+        "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._insert"
+    ),
     "metrics_streamer.run.get": Place(
         "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._queue.get"
     ),
     "metrics_streamer.run.get.2": Place(
         "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._queue.get", 2
-    ),
-    "metrics_streamer.run.insert": Place(
-        "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._insert"
     ),
     "metrics_streamer.run.insert.2": Place(
         "processors.agents.metrics_streamer", "MetricsStreamer.run", "self._insert", 2
@@ -322,7 +336,7 @@ POINTS: Final[dict[str, Place]] = {
         "processors.agents.subject_rows", "SubjectHandler.before", "self._reappend"
     ),
     "wiring.journeys.before.append_all": Place("processors.wiring", "journeys.before", "appender.append_all"),
-    "wiring.journeys.before.holds": Place("processors.wiring", "journeys.before", "archive.holds"),
+    "wiring.journeys.before.look_for": Place("processors.wiring", "journeys.before", "archive.look_for"),
     "wiring.journeys.before.before": Place("processors.wiring", "journeys.before", "handler.before"),
     "wiring.journeys.owned.read_for": Place("processors.wiring", "journeys.owned", "archive.read_for"),
     "wiring.delivery.barrier.folded": Place("processors.wiring", "delivery.barrier", "_folded"),
@@ -380,6 +394,17 @@ EXEMPT: Final[dict[tuple[str, str], str]] = {
             "markers.settle.last_committed",
             "markers.settle.mark",
             "recovery.resume_streams.sleep",
+        )
+        for side in ("before", "after")
+    },
+    **{
+        (point, side): "only over state that nobody can read; nothing is written there"
+        for point in (
+            "lane.run.end_unreadable",
+            "recovery.resume_streams.end_unreadable",
+            "unreadable_state.end_unreadable.where",
+            "unreadable_state.where.last_offset",
+            "unreadable_state.last_offset.read_back",
         )
         for side in ("before", "after")
     },

@@ -85,8 +85,8 @@ class OnePolicy:
     def __init__(self, rules: p.Policy | None = None) -> None:
         self._rules = rules or policy()
 
-    async def holds(self, versions: Iterable[str]) -> bool:  # noqa: ARG002 - any
-        return True
+    async def look_for(self, versions: Iterable[str]) -> None:
+        """Nothing is missing."""
 
     def policy(self, version: str) -> p.Policy | None:  # noqa: ARG002 - any
         return self._rules
