@@ -18,6 +18,9 @@ LAUNCHES_MAX: Final = 64
 QUESTIONS_MAX: Final = 16
 """Audiences that are counted at a time; one more replaces the oldest, whose asker hears nothing."""
 
+RECALLED_MAX: Final = 256
+"""Versions that stay recalled; instances of older ones ended long ago, or end as they would have."""
+
 RUNNING: Final = "running"
 PAUSED: Final = "paused"
 CANCELLED: Final = "cancelled"
@@ -60,6 +63,8 @@ class Control(msgspec.Struct, frozen=True, gc=False):
     activated_at: int = -1
     launches: tuple[Launch, ...] = ()
     questions: tuple[Question, ...] = ()
+    recalled: tuple[str, ...] = ()
+    """Versions of journeys that were recalled, the latest last; see `ledger.recall`."""
 
 
 NOTHING: Final = Control()
@@ -105,7 +110,14 @@ def hear(control: Control, fact: f.ControlFact, now: int) -> Control:
                 policy_version=fact.policy_version,
                 journey_versions=fact.journey_versions,
                 activated_at=fact.occurred_at,
+                recalled=tuple(one for one in control.recalled if one not in fact.journey_versions),
             )
+        case f.DefinitionsRecalled():
+            if fact.occurred_at < control.activated_at:
+                return control  # what was put in force since is in force
+            before = tuple(one for one in control.recalled if one not in fact.versions)
+            recalled = (*before, *fact.versions)[-RECALLED_MAX:]
+            return control if recalled == control.recalled else replace(control, recalled=recalled)
         case f.CampaignLaunched():
             if any(one.launch == fact.launch for one in control.launches):
                 return control

@@ -425,6 +425,15 @@ class CampaignLaunched(LaunchFact, frozen=True, kw_only=True):
     judged_at: int | None = None
 
 
+class DefinitionsRecalled(ControlFact, frozen=True, kw_only=True):
+    """Nothing goes on by these versions of journeys: open instances end as `recalled` with their next step.
+
+    Activating a version again takes it back.
+    """
+
+    versions: tuple[str, ...]
+
+
 class CampaignPaused(LaunchFact, frozen=True, kw_only=True):
     """A launch stops where it stands."""
 
@@ -499,8 +508,8 @@ class JourneyEnded(SubjectFact, frozen=True, kw_only=True):
     """A journey instance ended.
 
     `converted`: its goal was reached. `completed`: all its steps were taken (`candidate`: those of a
-    journey of one push). `opted_out`, `erased`, `evicted`, `restarted` by another trigger, `emptied` of its
-    items, or `exited` for another reason that its definition gives.
+    journey of one push). `opted_out`, `erased`, `evicted`, `recalled`, `restarted` by another trigger,
+    `emptied` of its items, or `exited` for another reason that its definition gives.
     """
 
     journey: str
@@ -684,6 +693,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     CampaignPaused,
     CampaignResumed,
     CampaignCancelled,
+    DefinitionsRecalled,
     AudienceAsked,
     CampaignsAsked,
     AudienceCounted,

@@ -16,6 +16,7 @@ import msgspec
 from ledger import attribution, candidates, entry, exits, profile, walk
 from ledger import facts as f
 from ledger.ids import short_hash
+from ledger.recall import end_recalled
 from ledger.setting import Setting, Step, Turn
 from ledger.subject import RECENT_IDS_MAX, Candidate, Subject
 
@@ -66,6 +67,7 @@ def hear(subject: Subject, name: str, fact: f.SubjectFact, now: int, setting: Se
 def fire(subject: Subject, name: str, now: int, setting: Setting) -> Step:
     """Take all steps of subject `name` that are due at or before `now` (ms). Raises `UnknownDefinition`."""
     turn = Turn(name, now, setting)
+    subject = end_recalled(subject, turn)
     due = tuple(one for one in subject.held if one.hold_until <= now)
     ready = tuple(one for one in subject.instances if one.due <= now)
     subject = replace(
@@ -89,10 +91,12 @@ def _move(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Step:
     moved = definitions.moved_by.get(kind, ())
     if not moved and not subject.instances and not subject.held:
         return subject, ()
-    subject = exits.leave(subject, fact, turn)
+    subject = exits.leave(end_recalled(subject, turn), fact, turn)
     subject, asked = walk.arrived(subject, fact, turn)
     wanted = [*asked]
     for journey, triggers in definitions.by_kind(kind).begins:
+        if definitions.journey_versions[journey.name] in turn.setting.recalled:
+            continue
         subject, asked = entry.enter(subject, journey, triggers, fact, turn)
         wanted.extend(asked)
     if wanted:

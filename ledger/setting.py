@@ -26,6 +26,8 @@ class Setting:
     texts: Texts
     permissions_next: int
     tokens_next: int
+    recalled: frozenset[str] = frozenset()
+    """Versions of journeys that nothing goes on by; see `recall`."""
 
     def journey(self, name: str, version: str) -> Journey:
         """The body of a version. Raises `UnknownDefinition`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from connectors.errors import Misconfigured, OptinError
+from connectors.errors import Backpressure, Misconfigured, Transient
 from ledger.definitions import UnknownDefinition
 
 RECORDS_MIN: Final = 1_000
@@ -28,7 +28,7 @@ FAILED_STEPS: Final = (
     " the version of optin before (docs/how-to/mend-failed-steps.md), or raise the setting to 1 to go on"
 )
 
-ENDING: Final = (OptinError, UnknownDefinition)
+ENDING: Final = (Misconfigured, Transient, Backpressure, UnknownDefinition)
 """Errors that end the process, whatever step they come from: each says what an operator does. A definition
 that state cites and nobody has is nobody's own fault: marking one after the other would help nobody."""
 

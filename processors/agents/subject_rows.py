@@ -216,6 +216,7 @@ class SubjectHandler:
                 self._texts,
                 permissions_next,
                 tokens_next,
+                frozenset() if told is None else frozenset(told.recalled),
             )
         return self._last_setting
 

@@ -12,6 +12,7 @@ import typer
 from connectors.errors import Misconfigured
 from ledger import definitions as core
 from ledger import facts as f
+from ledger.journey import Journey
 from ledger.policy import Policy
 from ledger.time_zones import as_text
 from processors import control, report
@@ -139,6 +140,49 @@ async def _publish(bootstrap: str, folder: Path, definitions: core.Definitions) 
     )
     await control.tell(bootstrap, fact)
     return True
+
+
+@app.command("recall")
+def recall(
+    name: Annotated[str, typer.Argument(help="A journey, or one version of it (`definitions show`).")],
+    data: DataFolder = None,
+) -> None:
+    """End the open instances of a broken version of a journey: mended ones don't help those who are in it.
+
+    Each ends as `recalled` with its person's next step, and what it had asked for is withheld. Of a journey
+    all versions but the one in force are recalled, so publish the mended one first.
+    """
+    with report.progress() as progress, servers(data, progress) as found:
+        progress("Reading the definitions")
+        recalled = asyncio.run(_recall(found.kafka_bootstrap, name))
+    for version in recalled:
+        typer.echo(version)
+    report.err.print("recalled: open instances end with their next step", highlight=False)
+
+
+async def _recall(bootstrap: str, name: str) -> list[str]:
+    told, bodies = await _told(bootstrap)
+    journeys = {version: body.name for version, body in bodies.items() if isinstance(body, Journey)}
+    latest = [control.activations(partition, bodies)[-1:] for partition in told]
+    in_force = {version for last in latest for one in last for version in one.journey_versions}
+    if name in journeys:
+        if name in in_force:
+            raise Misconfigured(f"{name} is in force: publish the mended journey first")
+        versions = [name]
+    else:
+        if name not in journeys.values():
+            known = ", ".join(sorted(set(journeys.values())))
+            raise Misconfigured(f"{name} is no published journey, nor a version of one; there are {known}")
+        if not in_force:
+            raise Misconfigured(
+                f"nothing was published, so which version of {name} is in force is each worker's own folder's"
+                " matter: name a version (a decision's `journey_version`)"
+            )
+        versions = sorted(one for one, of in journeys.items() if of == name and one not in in_force)
+    if not versions:
+        raise Misconfigured(f"{name} has no version but the one in force: publish the mended journey first")
+    await control.tell(bootstrap, f.DefinitionsRecalled(**control.envelope(versions=tuple(versions))))
+    return versions
 
 
 @app.command("show")

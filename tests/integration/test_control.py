@@ -136,6 +136,45 @@ def test_open_instances_end_by_the_version_that_they_began_with(stack: Stack, fo
     optin("verify")
 
 
+def refused(*words: str) -> str:
+    """What a command says that does not do it."""
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code != 0
+    return f"{done.output}{done.exception}"
+
+
+def test_a_recalled_version_ends_and_the_mended_one_begins(stack: Stack, folder: Path) -> None:
+    """With the person's next step, whatever the old one still had to wait."""
+    journey = folder / "journeys" / "cart_abandonment.yaml"
+    journey.write_text(journey.read_text().replace("wait: 1s", "wait: 1h"))
+    broken = published(folder)["cart_abandonment"]
+    cart(stack, "p9", "broken-cart")
+    assert wait_until(lambda: instances(stack, "JourneyStarted", "p9") == [(broken, None)], SETTLE_S)
+    assert f"{broken} is in force: publish the mended" in refused("definitions", "recall", broken)
+    journey.write_text(journey.read_text().replace("wait: 1h", "wait: 1s"))
+    mended = published(folder)["cart_abandonment"]
+
+    assert broken in optin("definitions", "recall", "cart_abandonment").split()
+    cart(stack, "p9", "another-cart")
+    assert wait_until(lambda: len(instances(stack, "JourneyEnded", "p9")) == 2, SETTLE_S)
+    assert instances(stack, "JourneyEnded", "p9") == [(broken, "recalled"), (mended, "completed")]
+    assert wait_until(lambda: cited(stack, "p9") == [mended], SETTLE_S)
+    optin("verify")
+
+
+def cited(stack: Stack, subject: str) -> list[str]:
+    """Versions of the cart's journey that somebody's decisions cite."""
+    mine = (one for one in decisions(stack, "cart_abandonment") if one["subject"] == subject)
+    return [one["journey_version"] for one in mine]
+
+
+def instances(stack: Stack, kind: str, subject: str) -> list[tuple[str, str | None]]:
+    """(version, outcome) of somebody's journeys that began or ended."""
+    told = [decode(record.value) for record in asyncio.run(read(stack.kafka_bootstrap, "optin.decisions"))]
+    mine = [one[1] for one in told if one and one[0] == kind and one[1]["subject"] == subject]
+    return [(one["journey_version"], one.get("outcome")) for one in mine]
+
+
 def published(folder: Path) -> dict[str, str]:
     """What `definitions publish` says is in force: version by name."""
     lines = [line.split("  ") for line in optin("definitions", "publish", str(folder)).splitlines()]

@@ -43,6 +43,19 @@ def test_the_latest_activation_counts() -> None:
     assert (row.policy_version, row.journey_versions) == ("p2", ("j1", "j2"))
 
 
+def test_a_recalled_version_stays_so_until_it_is_put_in_force_again() -> None:
+    """A second copy changes nothing, nor does one that is older than what is in force."""
+    began = told(f.DefinitionsActivated, NOON, policy_version="p1", journey_versions=("j1",))
+    mended = told(f.DefinitionsActivated, NOON + 1, policy_version="p1", journey_versions=("j2",))
+    recalled = told(f.DefinitionsRecalled, NOON + 2, versions=("j1", "j0"))
+    row = after(began, mended, recalled)
+    back = told(f.DefinitionsActivated, NOON + 3, policy_version="p1", journey_versions=("j1",))
+
+    assert row.recalled == ("j1", "j0")
+    assert hear(row, recalled, NOON + 9) is row
+    assert hear(hear(row, back, NOON), recalled, NOON).recalled == ("j0",)
+
+
 def test_a_launch_counts_once() -> None:
     """A second copy, and a second launch of the same id, change nothing."""
     row = after(launched())

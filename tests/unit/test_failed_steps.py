@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from connectors import codec
-from connectors.errors import Misconfigured
+from connectors.errors import Misconfigured, Poison
 from connectors.push.port import Outcome, Push
 from connectors.rules.cel import CelRules
 from connectors.rules.liquid import LiquidTexts
@@ -363,6 +363,23 @@ class TestTheBound:
             shop.steps.fire(
                 Hooks(fire=fire, fire_failed=lambda *_: None), b"ann", Transaction(shop.table, 0, 0)
             )
+
+    @pytest.mark.parametrize(
+        "error", [Poison("unencodable"), RecursionError(), UnicodeDecodeError("utf-8", b"", 0, 1, "")]
+    )
+    def test_whatever_else_a_step_raises_is_its_own_fault(self, error: Exception) -> None:
+        """Also that a fact of its can't be encoded: it would be so at each start."""
+        shop = Shop()
+        shop.arrives("ann")
+        aside: list[str] = []
+
+        def fire(*_: Any) -> None:
+            raise error
+
+        hooks = Hooks(fire=fire, fire_failed=lambda *given: aside.append(given[2]))
+        shop.steps.fire(hooks, b"ann", Transaction(shop.table, 0, 0))
+
+        assert aside[0].startswith(f"{type(error).__name__} in fire, ")
 
 
 class TestMarks:
