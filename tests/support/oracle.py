@@ -43,8 +43,10 @@ def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
     unlinked: dict[str, tuple[int, int, int]] = defaultdict(lambda: (-1, 1, 1))
     preferences: Words = Words(list)
     first = {fact[1]["event_id"]: fact for fact in sorted(facts, key=lambda fact: fact[2:], reverse=True)}
+    # A clock that is ahead: the copy that stands first on the subject's partition dates what is no word.
+    dated = {fact[1]["event_id"]: fact[2] for fact in sorted(facts, key=lambda fact: fact[3], reverse=True)}
     for name, f, appended, offset in first.values():
-        at = min(f["occurred_at"], appended)
+        at = min(f["occurred_at"], dated[f["event_id"]])
         key, until = f"{f['app']}/{f.get('installation')}", f.get("until")
         permission = "denied" if name in DENIALS else f.get("level") or f.get("permission")
         if name in LINKS:  # dated by the order of the claims, not by a clock
@@ -61,7 +63,8 @@ def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
             token = f.get("token_id") or hashlib.sha256(text).hexdigest()[:32]
             times = tokens[key].setdefault(token, [token, -1, -1, -1])
             if name == "TokenRegistered":
-                times[1], times[3] = max((times[1], times[3]), (at, appended), key=lambda t: (t[0], -t[1]))
+                mine = at, dated[f["event_id"]]
+                times[1], times[3] = max((times[1], times[3]), mine, key=lambda t: (t[0], -t[1]))
             else:
                 times[2] = max(times[2], at)
         elif name in {"TopicSubscribed", "TopicUnsubscribed"}:
