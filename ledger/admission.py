@@ -1,25 +1,30 @@
 """Which facts the ledger takes in: limits on identifiers, texts and times.
 
 Everything here is about one fact alone. A refused fact goes to dead-letters with the reason; nothing of
-it is folded. Reasons are fixed words, safe as labels; details never repeat the offending value.
+it is folded. Reasons are fixed words, safe as labels; details never repeat the offending value. Of a fact of
+many lines (the items of an order, attributes, properties) an odd line is left out, and the others count.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
 
 from ledger import facts as f
 from ledger.consent import SKEW_MS
+from ledger.plain_text import flaw
 from ledger.unreadable import NO_OFFSET
 
 ID_LENGTH_MAX: Final = 128
 TEXT_LENGTH_MAX: Final = 1_024
 WORD_LENGTH_MAX: Final = 64
 ITEMS_MAX: Final = 200
+"""Lines of one order that count."""
 PUSHES_MAX: Final = 1_000
 EARLIEST_MS: Final = 946_684_800_000
 """2000-01-01: anything dated earlier is a broken clock or a wrong unit."""
@@ -32,13 +37,23 @@ MINUTES: Final = 1_440
 LATEST_MS: Final = 4_102_444_800_000
 """2100-01-01."""
 
+F = TypeVar("F", bound=f.Fact)
+
 Rejection: TypeAlias = tuple[str, str]
 """(reason, detail)"""
 
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,127}", re.ASCII)
-_PHONE: Final = re.compile(r"\+[0-9 .()-]{9,24}|[0-9]{10,15}|[0-9]+[ .()-][0-9 .()-]{7,20}", re.ASCII)
-"""A number of up to 15 digits (E.164), or digits with the signs that people write between them. Longer bare
-numbers are ids of a database; a shorter numeric id needs a letter in front."""
+NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:+=~-]{0,127}"
+"""Names that an app or this system gives: no `/`, by which keys are put together."""
+ID_PATTERN: Final = r"[A-Za-z0-9_{][A-Za-z0-9._:+=~|/{}-]{0,127}"
+"""Ids that other systems give: also `auth0|5f7c`, `gid://shopify/Product/1`, `{8a7b}`, `_1`. Never `@`."""
+ID_WORDS: Final = "1 to 128 of A-Z a-z 0-9 . _ : + = ~ - | / { }, the first a letter, a digit, _ or {"
+_ID: Final = re.compile(ID_PATTERN, re.ASCII)
+_PHONE: Final = re.compile(
+    r"(.*[|/:])?\+[0-9 .()-]{9,24}|[0-9]{10,15}|[0-9]+[ .()-][0-9 .()-]{7,20}", re.ASCII
+)
+"""Up to 15 digits (E.164), or digits with the signs that people write between them; with a `+` also
+behind the name of a system (`sms|+49...`). Longer bare numbers are ids of a database; a shorter numeric id
+needs a letter in front."""
 _IDS: Final = (
     "event_id",
     "app",
@@ -55,10 +70,8 @@ _IDS: Final = (
     "trial",
     "letter",
 )
-_ID_LINES: Final = tuple(
-    re.compile("\n".join([_ID.pattern] * count), re.ASCII) for count in range(len(_IDS) + 1)
-)
-"""So many identifiers in one text, a line each: one match costs a fifth of five."""
+_GIVEN: Final = frozenset({"event_id", "subject", "installation", "order_id", "item", "trial", "claim"})
+"""Of these, ids that other systems give."""
 _WORDS: Final = ("reason", "cause", "time_zone", "country", "token_id")
 """Kept in a subject's state and repeated in each decision, so they are short."""
 _TEXTS: Final = ("context", "copy_version", "category")
@@ -129,6 +142,8 @@ def _is_personal(subject: str) -> bool:
 class _Fields(NamedTuple):
     ids: tuple[str, ...]
     all_ids: Callable[[f.Fact], tuple[str | None, ...]]
+    lines: re.Pattern[str]
+    """All of the ids in one text, a line each, absent ones empty: one match costs a fifth of five."""
     texts: tuple[tuple[str, int], ...]
     """With their longest length."""
 
@@ -139,25 +154,71 @@ def _fields_of(kind: type[f.Fact]) -> _Fields:
     names = kind.__struct_fields__
     limits = [*((name, WORD_LENGTH_MAX) for name in _WORDS), *((name, TEXT_LENGTH_MAX) for name in _TEXTS)]
     ids = tuple(name for name in _IDS if name in names)  # at least `event_id` and `app`
-    return _Fields(ids, attrgetter(*ids), tuple((n, limit) for n, limit in limits if n in names))
+    lines = re.compile("\n".join(f"({_pattern(name)})?" for name in ids), re.ASCII)
+    return _Fields(ids, attrgetter(*ids), lines, tuple((n, limit) for n, limit in limits if n in names))
+
+
+def _pattern(name: str) -> str:
+    return ID_PATTERN if name in _GIVEN else NAME_PATTERN
 
 
 def _absurd_value(fact: f.Fact) -> Rejection | None:
-    names, all_ids, texts = _fields_of(type(fact))
-    ids = [value for value in all_ids(fact) if value is not None]
-    if not _ID_LINES[len(ids)].fullmatch("\n".join(ids)):
-        wrong = next(n for n in names if not ((v := getattr(fact, n)) is None or _ID.fullmatch(v)))
-        return "absurd_identifier", f"{wrong} must be 1 to {ID_LENGTH_MAX} plain characters"
+    names, all_ids, lines, texts = _fields_of(type(fact))
+    ids = all_ids(fact)
+    if "" in ids or not lines.fullmatch("\n".join([value or "" for value in ids])):
+        return _absurd_identifier(names, ids)
     for name, longest in texts:
         value = getattr(fact, name)
-        if value is not None and not _plain(value, longest):
-            return "absurd_text", f"{name} must be printable, at most {longest} bytes of UTF-8"
+        if value is not None and (wrong := _flaw(value, longest, lines=name in _TEXTS)):
+            return "absurd_text", f"{name} {wrong}"
     if fact.sequence is not None and fact.sequence < 0:
         return "absurd_number", "sequence must not be negative"
-    if not _plain(fact.source, TEXT_LENGTH_MAX):
-        return "absurd_text", "source must be printable text"
+    if wrong := _flaw(fact.source, TEXT_LENGTH_MAX):
+        return "absurd_text", f"source {wrong}"
     own_limits = _OWN_LIMITS.get(type(fact))
     return own_limits(fact) if own_limits else None
+
+
+def _absurd_identifier(names: tuple[str, ...], ids: tuple[str | None, ...]) -> Rejection:
+    for name, value in zip(names, ids, strict=True):
+        if value is not None and not re.fullmatch(_pattern(name), value, re.ASCII):
+            words = (
+                ID_WORDS
+                if name in _GIVEN
+                else ID_WORDS.replace(" | / { }", "").replace(", _ or {", " or a digit")
+            )
+            return "absurd_identifier", f"{name} must be {words}"
+    raise AssertionError("together they are as odd as one of them")
+
+
+def admitted(fact: F) -> tuple[F, int]:
+    """An accepted fact without its odd lines, and how many these are; a quantity of 0 is a removal."""
+    match fact:
+        case f.OrderPlaced(items=items):
+            return _with_lines(fact, "items", items, tuple(filter(_ID.fullmatch, items))[:ITEMS_MAX])
+        case f.SubjectAttributesSet(attributes=notes):
+            return _with_lines(fact, "attributes", notes, _good_notes(notes))
+        case f.CustomActivity(properties=notes):
+            return _with_lines(fact, "properties", notes, _good_notes(notes))
+        case f.CartUpdated(quantity=0):
+            return msgspec.structs.replace(fact, change="removed"), 0
+        case _:
+            return fact, 0
+
+
+def _with_lines(fact: F, name: str, lines: Sized, good: Sized) -> tuple[F, int]:
+    left_out = len(lines) - len(good)
+    return (msgspec.structs.replace(fact, **{name: good}), left_out) if left_out else (fact, 0)
+
+
+def _good_notes(notes: dict[str, str]) -> dict[str, str]:
+    """Attributes and properties: words of the app's own, which go to ClickHouse as they are."""
+    good = {
+        name: value
+        for name, value in notes.items()
+        if _NOTE_NAME.fullmatch(name) and not _flaw(value, NOTE_LENGTH_MAX, lines=True)
+    }
+    return dict([*good.items()][:NOTES_MAX])
 
 
 def _token(fact: f.TokenRegistered) -> Rejection | None:
@@ -189,15 +250,9 @@ def _quiet_hours(fact: f.QuietHoursChosen) -> Rejection | None:
     return None
 
 
-def _order(fact: f.OrderPlaced) -> Rejection | None:
-    if not 0 < len(fact.items) <= ITEMS_MAX or not all(map(_ID.fullmatch, fact.items)):
-        return "absurd_identifier", f"items must be 1 to {ITEMS_MAX} item ids"
-    return None
-
-
 def _cart(fact: f.CartUpdated) -> Rejection | None:
-    if not 0 < fact.quantity <= QUANTITY_MAX:
-        return "absurd_number", "quantity must be 1 to 1000000"
+    if not 0 <= fact.quantity <= QUANTITY_MAX:
+        return "absurd_number", "quantity must be 0 to 1000000"
     return None
 
 
@@ -237,19 +292,12 @@ def _instant(name: str, at: int) -> Rejection | None:
     return None
 
 
-def _notes(notes: dict[str, str]) -> Rejection | None:
-    """Attributes and properties: words of the app's own, which go to ClickHouse as they are."""
-    if len(notes) > NOTES_MAX:
-        return "absurd_number", f"a fact takes at most {NOTES_MAX} attributes or properties"
-    if not all(_NOTE_NAME.fullmatch(name) for name in notes):
-        return "absurd_identifier", "names of attributes and properties must be 1 to 64 plain characters"
-    if not all(_plain(value, NOTE_LENGTH_MAX) for value in notes.values()):
-        return "absurd_text", f"values must be printable, at most {NOTE_LENGTH_MAX} bytes of UTF-8"
-    return None
-
-
-def _plain(text: str, longest: int) -> bool:
-    return _bytes(text) <= longest and text.isprintable()
+def _flaw(text: str, longest: int, *, lines: bool = False) -> str | None:
+    """What is wrong with a text, in words, or None."""
+    if _bytes(text) > longest:
+        return f"must be at most {longest} bytes of UTF-8"
+    wrong = flaw(text, lines=lines)
+    return wrong and f"holds {wrong}"
 
 
 def _bytes(text: str) -> int:
@@ -264,10 +312,7 @@ _OWN_LIMITS: Final[dict[type[f.Fact], Callable[[Any], Rejection | None]]] = {
     f.QuietHoursChosen: _quiet_hours,
     f.MarketingPaused: _until,
     f.SubjectSuppressed: _until,
-    f.OrderPlaced: _order,
     f.CartUpdated: _cart,
-    f.SubjectAttributesSet: lambda fact: _notes(fact.attributes),
-    f.CustomActivity: lambda fact: _notes(fact.properties),
     f.TrialStarted: _trial,
     f.ItemPriceChanged: _price,
     f.ItemStockChanged: _stock,

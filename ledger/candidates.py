@@ -20,7 +20,7 @@ from ledger.policy import LAST_ONLY
 from ledger.room import evicted, with_contact
 from ledger.rules import Text, values
 from ledger.setting import Turn
-from ledger.snapshot import Snapshot, consent_view, encode_snapshot
+from ledger.snapshot import RULES, Snapshot, consent_view, encode_snapshot
 from ledger.subject import HELD_MAX, Candidate, Contact, Instance, Subject
 
 replace = msgspec.structs.replace
@@ -166,6 +166,7 @@ def _snapshot(subject: Subject, candidate: Candidate, turn: Turn) -> Snapshot:
         last_order=subject.profile.last_order,
         news_at=news_at if isinstance(news_at, int) else -1,
         failed_steps=len(subject.failed),
+        rules=RULES,
     )
 
 

@@ -26,7 +26,7 @@ from ledger.consent import (
     installation_key,
 )
 from ledger.ids import short_hash
-from ledger.unreadable import UnreadableRecord, mark, settle
+from ledger.unreadable import FormerlyTaken, UnreadableRecord, mark, settle
 
 AHEAD_MAX: Final = 32
 """Facts of clocks that are ahead, whose first time is remembered: the latest ones."""
@@ -34,7 +34,7 @@ AHEAD_MAX: Final = 32
 _NEEDS_NO_PLACE: Final[tuple[type[f.Fact], ...]] = (*ACTIVITY, f.PromptShown, f.PromptAnswered)
 """Facts that name an installation and keep nothing of it."""
 
-LedgerFact: TypeAlias = tuple[f.SubjectFact | UnreadableRecord, str, int, int]
+LedgerFact: TypeAlias = tuple[f.SubjectFact | UnreadableRecord | FormerlyTaken, str, int, int]
 """What stands at one place: (fact, family `permissions` or `tokens`, offset, first append in ms)."""
 
 
@@ -122,6 +122,8 @@ def follow(consent: Consent, entry: LedgerFact) -> Consent:
     Entries of permissions must come in the order of their offsets.
     """
     fact, family, offset, appended_ms = entry
+    if isinstance(fact, FormerlyTaken):
+        return consent
     if isinstance(fact, UnreadableRecord):
         return mark(consent, offset, appended_ms)
     if family == "permissions" and refusal(consent, fact) is not None:

@@ -10,7 +10,7 @@ from ledger import facts as f
 from ledger.consent import EMPTY, WORD_KINDS, Consent, PermissionFact, Unreadable, installation_key, spoken
 from ledger.consent_fold import LedgerFact, follow
 from ledger.effective import effective, is_passed_over, own_token, unlinked
-from ledger.unreadable import UnreadableRecord
+from ledger.unreadable import FormerlyTaken, UnreadableRecord
 from ledger.words import Place
 
 
@@ -39,6 +39,8 @@ def explain(ledger: Iterable[LedgerFact]) -> tuple[Consent, tuple[Part, ...]]:
     words: dict[Place, PermissionFact] = {}
     for entry in ledger:
         fact, _, offset, appended_ms = entry
+        if isinstance(fact, FormerlyTaken):
+            continue
         if isinstance(fact, WORD_KINDS):
             words[appended_ms, offset] = fact
         consent = follow(consent, entry)

@@ -23,7 +23,8 @@ from ledger.consent import (
 )
 from ledger.consent_fold import LedgerFact, follow, refusal, time_of
 from ledger.effective import UNKNOWN, UNLINKED, Effective, unlinked
-from ledger.unreadable import UnreadableRecord
+from ledger.former_admission import formerly_refused
+from ledger.unreadable import FormerlyTaken, UnreadableRecord, mark
 from ledger.words import PRIVACY, RANKS, REFUSALS, REGISTERS, Word, Words, keep
 
 _FIELDS: Final = ("device_counted", "device", "server", "imported")
@@ -32,7 +33,11 @@ _FIELDS: Final = ("device_counted", "device", "server", "imported")
 
 def follow_formerly(consent: Consent, entry: LedgerFact) -> Consent:
     """Fold what stands at one place as the roles did before row version 4; see `consent_fold.follow`."""
-    fact, _, _, appended_ms = entry
+    fact, family, offset, appended_ms = entry
+    if isinstance(fact, FormerlyTaken):
+        return follow_formerly(consent, (fact.fact, family, offset, appended_ms))
+    if not isinstance(fact, UnreadableRecord) and formerly_refused(fact):
+        return mark(consent, offset, appended_ms) if family == "permissions" else consent
     if isinstance(fact, UnreadableRecord) or type(fact) not in WORDS or consent.erased_at is not None:
         return follow(consent, entry)
     if refusal(consent, fact) is not None:

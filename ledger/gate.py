@@ -84,11 +84,9 @@ class Question:
         """Where the person may be, judged by the installation that would get the push."""
         views = self.snapshot.consent.installations
         order = self.reachable or choice.by_activity(self.snapshot, range(len(views)))
-        view = views[order[0]] if order else None
+        zone, country = (views[order[0]].time_zone, views[order[0]].country) if order else (None, None)
         names = self.zone_table.plausible(
-            view.time_zone if view else None,
-            view.country if view else None,
-            self.policy.zones_otherwise,
+            zone, country, self.policy.zones_otherwise, by_name_alone=not self.snapshot.rules
         )
         return tuple(self.zone_table.zones[name] for name in names)
 

@@ -40,9 +40,11 @@ def react(subject: Subject, name: str, fact: f.SubjectFact, now: int, setting: S
     if isinstance(fact, _PASSIVE):
         return _move(subject, fact, turn)
     if not isinstance(fact, _COUNTED_BY_TIME):
-        mark = short_hash(fact.order_id if isinstance(fact, f.OrderPlaced) else fact.event_id)
+        mark = short_hash(fact.event_id)
         if mark in subject.recent:
             return subject, ()
+        if isinstance(fact, f.OrderPlaced):
+            return _ordered(subject, fact, turn, mark)
         subject = replace(subject, recent=(*subject.recent, mark)[-RECENT_IDS_MAX:])
     subject = _active(subject, fact, now)
     counted = profile.take_in(subject.profile, fact, now)
@@ -51,10 +53,25 @@ def react(subject: Subject, name: str, fact: f.SubjectFact, now: int, setting: S
     if isinstance(fact, f.PushOpened):
         contacts = attribution.opened(subject.contacts, fact.push_id, fact.occurred_at)
         subject = replace(subject, contacts=contacts)
-    elif isinstance(fact, f.OrderPlaced):
-        contacts = attribution.ordered(subject.contacts, fact.occurred_at)
-        subject = replace(subject, contacts=contacts)
     return _move(subject, fact, turn)
+
+
+def _ordered(subject: Subject, fact: f.OrderPlaced, turn: Turn, mark: int) -> Step:
+    """An order, or a later telling of one: line by line, or again and whole after it was edited.
+
+    One order counts once and begins a journey once; its amount is that of the latest telling. What it ends
+    and what waits for it hears each telling, since each may name items that no other does.
+    """
+    order = short_hash(fact.order_id)
+    is_known = order in subject.recent
+    others = tuple(one for one in subject.recent if one != order)
+    subject = replace(subject, recent=(*others, mark, order)[-RECENT_IDS_MAX:])
+    subject = _active(subject, fact, turn.now)
+    counted = profile.ordered(subject.profile, fact, turn.now, order, is_known=is_known)
+    subject = replace(subject, profile=counted)
+    if not is_known:
+        subject = replace(subject, contacts=attribution.ordered(subject.contacts, fact.occurred_at))
+    return _move(subject, fact, turn, begins=not is_known)
 
 
 def hear(subject: Subject, name: str, fact: f.SubjectFact, now: int, setting: Setting) -> Step:
@@ -85,7 +102,7 @@ def fire(subject: Subject, name: str, now: int, setting: Setting) -> Step:
     return subject, tuple(turn.facts)
 
 
-def _move(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Step:
+def _move(subject: Subject, fact: f.SubjectFact, turn: Turn, *, begins: bool = True) -> Step:
     kind = type(fact).__name__
     definitions = turn.setting.definitions
     moved = definitions.moved_by.get(kind, ())
@@ -94,7 +111,7 @@ def _move(subject: Subject, fact: f.SubjectFact, turn: Turn) -> Step:
     subject = exits.leave(end_recalled(subject, turn), fact, turn)
     subject, asked = walk.arrived(subject, fact, turn)
     wanted = [*asked]
-    for journey, triggers in definitions.by_kind(kind).begins:
+    for journey, triggers in definitions.by_kind(kind).begins if begins else ():
         if definitions.journey_versions[journey.name] in turn.setting.recalled:
             continue
         subject, asked = entry.enter(subject, journey, triggers, fact, turn)

@@ -19,6 +19,8 @@ LAST_ITEMS_MAX: Final = 10
 STEPS_MAX: Final = 24
 ATTRIBUTES_MAX: Final = 32
 CURRENCIES_MAX: Final = 4
+TELLINGS_MAX: Final = 8
+"""Orders whose amount a later telling may correct."""
 NEW_DAYS: Final = 7
 """So long after the first activity somebody without an order is new; so long without any, active no more."""
 LAPSED_DAYS: Final = 28
@@ -31,6 +33,15 @@ class Attribute(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     value: str
     at: int
+
+
+class Telling(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The amount of an order, told at `at` (ms), in its currency's smallest unit; `order`: its hash."""
+
+    order: int
+    at: int
+    amount: int
+    currency: str
 
 
 class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -49,6 +60,8 @@ class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Viewed, saved or put in a cart; the latest last."""
     onboarding_steps: tuple[str, ...] = ()
     attributes: dict[str, Attribute] = {}
+    tellings: tuple[Telling, ...] = ()
+    """Amounts of the last orders, each as it was told last; a later telling replaces its own."""
 
 
 NOTHING: Final = Profile()
@@ -73,19 +86,38 @@ def take_in(profile: Profile, fact: f.ActivityFact, now: int) -> Profile:
             others = (one for one in profile.last_items if one != item)
             changes["last_items"] = (*others, item)[-LAST_ITEMS_MAX:]
     elif not isinstance(fact, f.AppOpened):
-        changes |= _counted(profile, fact, at)
+        changes |= _counted(profile, fact)
     return msgspec.structs.replace(profile, **changes) if changes else profile
 
 
-def _counted(profile: Profile, fact: f.ActivityFact, at: int) -> dict[str, Any]:
+def ordered(profile: Profile, fact: f.OrderPlaced, now: int, order: int, *, is_known: bool) -> Profile:
+    """Count an order, seen at `now` (ms), once; `order` stands for its id, `is_known`: it was told before.
+
+    Its amount is that of the whole order, as the latest telling (by `occurred_at`) has it: a later one
+    replaces it, as long as the order is among the last `TELLINGS_MAX`.
+    """
+    profile = take_in(profile, fact, now)
+    changes: dict[str, Any] = {}
+    told = next((one for one in profile.tellings if one.order == order), None)
+    if not is_known:
+        changes["orders"] = profile.orders + 1
+        changes["last_order"] = max(min(fact.occurred_at, now), profile.last_order)
+        told = Telling(order, fact.occurred_at, 0, "")
+    if told is not None and fact.occurred_at >= told.at:
+        amount, currency = fact.amount_minor, fact.currency
+        if amount is None or currency is None:  # this telling says nothing of it
+            amount, currency = told.amount, told.currency
+        value = _spent(_spent(profile.value, told.currency, -told.amount), currency, amount)
+        others = tuple(one for one in profile.tellings if one.order != order)
+        latest = (*others, Telling(order, fact.occurred_at, amount, currency))[-TELLINGS_MAX:]
+        changes |= {"value": value, "tellings": latest}
+    return msgspec.structs.replace(profile, **changes) if changes else profile
+
+
+def _counted(profile: Profile, fact: f.ActivityFact) -> dict[str, Any]:
     """What changes by one fact of a rarer kind."""
     changes: dict[str, Any] = {}
     match fact:
-        case f.OrderPlaced():
-            changes["orders"] = profile.orders + 1
-            changes["last_order"] = max(at, profile.last_order)
-            if fact.amount_minor is not None and fact.currency is not None:
-                changes["value"] = _spent(profile.value, fact.currency, fact.amount_minor)
         case f.PushOpened():
             changes["opens"] = profile.opens + 1
         case f.OnboardingStepCompleted(step=step):
@@ -106,7 +138,7 @@ def _days(profile: Profile, at: int) -> int:
 
 
 def _spent(value: dict[str, int], currency: str, amount: int) -> dict[str, int]:
-    if currency not in value and len(value) >= CURRENCIES_MAX:
+    if not currency or (currency not in value and len(value) >= CURRENCIES_MAX):
         return value
     return {**value, currency: value.get(currency, 0) + amount}
 

@@ -6,6 +6,8 @@ again from the ledger (`consent_view` of the fold up to the cited offsets).
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ledger.consent import Consent
@@ -71,7 +73,12 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When what it reports of an item happened; -1: it reports nothing."""
     failed_steps: int = 0
     """How many of the subject's steps failed and are not settled."""
+    rules: int = 0
+    """By which rules it is judged: 1: a zone that is no place does not outweigh the country; see `RULES`."""
 
+
+RULES: Final = 1
+"""Of snapshots that are made today. Raised when a check gives another answer for the same snapshot."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Snapshot)

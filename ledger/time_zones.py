@@ -6,6 +6,8 @@ Zones come in as values (`ZoneTable`); this module only computes. All instants a
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
@@ -15,6 +17,22 @@ HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 SEARCH_MS: Final = 2 * DAY_MS
 """A common open time that does not come within two days does not exist."""
+
+_NO_PLACES: Final = frozenset(
+    {
+        *("UTC", "UCT", "GMT", "GMT0", "GMT+0", "GMT-0", "Greenwich", "Universal", "Zulu", "Factory"),
+        *("EST", "MST", "HST", "EST5EDT", "CST6CDT", "MST7MDT", "PST8PDT", "CET", "MET", "EET", "WET"),
+    }
+)
+"""Names in tzdata that say an offset, or a rule of several countries, and not where somebody is."""
+_OFFSET: Final = re.compile(r"(UTC|GMT)[+-][0-9]{1,2}(:?[0-9]{2})?", re.ASCII)
+"""What some systems say for a zone without a name. No place either, and nothing that tzdata knows."""
+_NEAR: Final = 0.72
+"""How alike a name must be to be offered (`difflib`): below, it misleads."""
+_OTHER_COUNTRIES: Final = frozenset({"XK", "BV", "HM"})
+"""Kosovo, which ISO 3166 leaves to its users, and countries that nobody lives in: they have no zones here."""
+_MISSPELT: Final[Mapping[str, str]] = {"UK": "GB", "EL": "GR", "EN": "GB", "AN": "CW", "SU": "RU", "YU": "RS"}
+"""Codes that are often written instead of the right one."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PROBE_MS: Final = 3 * HOUR_MS
@@ -30,14 +48,50 @@ class ZoneTable:
     release: str
 
     def plausible(
-        self, time_zone: str | None, country: str | None, otherwise: Sequence[str]
+        self,
+        time_zone: str | None,
+        country: str | None,
+        otherwise: Sequence[str],
+        *,
+        by_name_alone: bool = False,
     ) -> tuple[str, ...]:
-        """Where a person may be: the known zone, else the country's zones, else the policy's list."""
-        if time_zone is not None and time_zone in self.zones:
+        """Where a person may be: the known zone, else the country's zones, else the policy's list.
+
+        A zone that is no place (`UTC`, as browsers say that hide where they are) does not outweigh a country.
+        `by_name_alone`: the former rule, by which it did.
+        """
+        known = time_zone is not None and time_zone in self.zones
+        here = () if country is None else self.countries.get(country.upper(), ())
+        if time_zone is not None and known and (by_name_alone or not here or is_place(time_zone)):
             return (time_zone,)
-        if country is not None and country.upper() in self.countries:
-            return self.countries[country.upper()]
-        return tuple(name for name in otherwise if name in self.zones)
+        return here or tuple(name for name in otherwise if name in self.zones)
+
+    def refusal(self, time_zone: str | None, country: str | None) -> tuple[str, str] | None:
+        """Why a fact may not name these, as (reason, detail with the nearest name), or None."""
+        if time_zone is not None and time_zone not in self.zones and not _OFFSET.fullmatch(time_zone):
+            near = _nearest(time_zone, [*self.zones])
+            return "unknown_time_zone", f"time_zone is no zone of tzdata {self.release}{near}"
+        if country is not None and country.upper() not in self.countries.keys() | _OTHER_COUNTRIES:
+            right = _MISSPELT.get(country.upper())
+            near = _nearest(country.upper(), [*self.countries]) if right is None else f"; nearest: {right}"
+            return "unknown_country", f"country is no code of ISO 3166{near}"
+        return None
+
+
+def is_place(time_zone: str) -> bool:
+    """Whether a zone's name says where somebody is."""
+    return time_zone not in _NO_PLACES and not time_zone.startswith(("Etc/", "SystemV/"))
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """The nearest of `names` in words, whatever their capitals; empty if none is near."""
+    spelt = {one.lower().rpartition("/")[2]: one for one in names} | {one.lower(): one for one in names}
+    last = name.lower().rpartition("/")[2].replace(" ", "_")
+    wanted = name.lower() if "/" in name else last
+    near = difflib.get_close_matches(wanted, spelt, 1, _NEAR) or difflib.get_close_matches(
+        last, spelt, 1, _NEAR
+    )
+    return f"; nearest: {spelt[near[0]]}" if near else ""
 
 
 def local(at: int, zone: tzinfo) -> datetime:

@@ -20,6 +20,27 @@ NO_OFFSET: Final = -1
 record: it names its letter alone."""
 
 
+WRONG_TOPIC: Final = "wrong_topic"
+_READ_AND_NO_REFUSAL: Final = frozenset({WRONG_TOPIC, "unknown_time_zone", "unknown_country"})
+"""Reasons for which a fact is refused that was read, and that refuses nothing itself."""
+
+
+def leaves_mark(reason: str) -> bool:
+    """Whether a record of permissions that was refused for this reason may have been a revocation."""
+    return reason not in _READ_AND_NO_REFUSAL
+
+
+class FormerlyTaken(msgspec.Struct, frozen=True):
+    """A fact on permissions that is refused today, without a mark, and was folded before decision 24."""
+
+    fact: f.SubjectFact
+
+    @property
+    def subject(self) -> str:
+        """Whose it is."""
+        return self.fact.subject
+
+
 class UnreadableRecord(msgspec.Struct, frozen=True):
     """A record of permissions with the key of `subject`, in place of the fact that nobody could read."""
 

@@ -15,7 +15,7 @@ from ledger.matching import matches
 from ledger.reachable import welcome
 from ledger.rules import values
 from ledger.setting import Turn
-from ledger.snapshot import Snapshot, consent_view
+from ledger.snapshot import RULES, Snapshot, consent_view
 from ledger.subject import Candidate, Instance, Subject
 from ledger.time_zones import next_time_of_day
 
@@ -126,7 +126,7 @@ def _time_of_day(subject: Subject, instance: Instance, step: j.WaitForTime, turn
     """The first instant at which it is late enough wherever the person may be; nobody knows: no wait."""
     view = consent_view(subject.consent, instance.app, "")
     active = tuple(subject.last_active.get(one.key, -1) for one in view.installations)
-    asked = Snapshot(view, MARKETING, "", active, (), holdout=False, goal_met=False)
+    asked = Snapshot(view, MARKETING, "", active, (), holdout=False, goal_met=False, rules=RULES)
     setting = turn.setting
     zones = Question(asked, setting.definitions.policy, setting.zone_table, turn.now).zones
     dues = [next_time_of_day(turn.now, step.minute, step.weekdays, zone) for zone in zones]

@@ -77,6 +77,7 @@ class Letter:
             return "its pushes have their outcomes already: dismiss it"
         first = str(max(self.fact.appended_at, 0)).encode()
         record = SimpleNamespace(
+            topic=self.fact.topic,
             key=self.fact.key,
             value=self.fact.value,
             headers=((intake.FIRST_APPENDED_HEADER, first),),

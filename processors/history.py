@@ -6,6 +6,7 @@ import dataclasses
 import heapq
 from typing import Any, Final
 
+from connectors import codec
 from connectors.errors import Misconfigured
 from connectors.kafka.read import read_topic
 from connectors.kafka.topics import partition_count
@@ -16,7 +17,7 @@ from ledger.admission import subject_of
 from ledger.consent_fold import LedgerFact
 from ledger.reach import NOBODY, Reach, fold, mark_unreadable
 from ledger.subject import Subject
-from ledger.unreadable import UnreadableRecord
+from ledger.unreadable import FormerlyTaken, UnreadableRecord, leaves_mark
 from processors.agents import intake
 from processors.agents.failed_steps import FAILED
 from processors.agents.intake import Accepted
@@ -99,7 +100,7 @@ async def reach_of(bootstrap: str, subject: str) -> Reach:
     for fact, _, offset, appended_ms in await subject_ledger(bootstrap, partition, subject):
         if isinstance(fact, UnreadableRecord):
             found = mark_unreadable(found, offset, appended_ms)
-        else:
+        elif not isinstance(fact, FormerlyTaken):
             found = fold(found, fact, appended_ms, offset)
     return found
 
@@ -128,14 +129,20 @@ async def ledger_of(bootstrap: str, partition: int) -> list[LedgerFact]:
                         case _:
                             pass
                 elif topic == PERMISSIONS and (subject := subject_of(record.key)) is not None:
-                    bad = UnreadableRecord(subject)
-                    found.append((bad, family, record.offset, intake.first_append(record)))
+                    bad = UnreadableRecord(subject) if leaves_mark(item.reason) else _formerly_taken(record)
+                    if bad is not None:
+                        found.append((bad, family, record.offset, intake.first_append(record)))
     return [
         (UnreadableRecord(fact.subject), family, offset, appended_ms)
         if family == FAMILIES[PERMISSIONS] and offset in unreadable
         else (fact, family, offset, appended_ms)
         for fact, family, offset, appended_ms in found
     ]
+
+
+def _formerly_taken(record: Any) -> FormerlyTaken | None:
+    fact = codec.decode(record.value)
+    return FormerlyTaken(fact) if isinstance(fact, f.SubjectFact) else None
 
 
 async def _refused_permissions(bootstrap: str, partition: int) -> set[int]:

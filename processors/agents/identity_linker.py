@@ -88,7 +88,7 @@ class IdentityLinker:
         found = intake.checked(record, InstallationClaimed)
         if isinstance(found, Refused):
             return 0, found
-        fact, appended_ms = found
+        fact, appended_ms, _ = found
         return fact.occurred_at, Claim(fact, record, appended_ms)
 
     def fold(self, item: Claim | Refused, transaction: Transaction) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -10,11 +11,20 @@ import msgspec
 from connectors import codec
 from connectors.errors import Poison
 from connectors.placement import partition_of
-from ledger.admission import rejection
-from ledger.facts import Fact, InstallationClaimed, ItemFact, RecordDeadLettered, SubjectFact
+from connectors.time_zones import zone_table
+from ledger.admission import admitted, rejection
+from ledger.facts import (
+    Fact,
+    InstallationClaimed,
+    InstallationSeen,
+    ItemFact,
+    RecordDeadLettered,
+    SubjectFact,
+)
 from ledger.ids import derived
+from ledger.unreadable import WRONG_TOPIC
 from processors.lane.transaction import Transaction
-from processors.topic_names import DEAD_LETTERS, ITEMS, LINKS
+from processors.topic_names import DEAD_LETTERS, ITEMS, LINKS, PERMISSIONS
 
 FIRST_APPENDED_HEADER: Final = "first_appended_ms"
 DIGITS_MAX: Final = 18
@@ -34,11 +44,12 @@ F = TypeVar("F", bound=Fact)
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A fact that may be folded, with its record and its first append (ms)."""
+    """A fact that may be folded, with its record and its first append (ms); `left_out`: odd lines of it."""
 
     fact: SubjectFact
     record: Any
     appended_ms: int
+    left_out: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -57,8 +68,8 @@ def read(record: Any, *, ours: bool = False) -> tuple[int, Accepted | Refused]:
     found = checked(record, SubjectFact, ours=ours)
     if isinstance(found, Refused):
         return _FIRST, found
-    fact, appended_ms = found
-    return fact.occurred_at, Accepted(fact, record, appended_ms)
+    fact, appended_ms, left_out = found
+    return fact.occurred_at, Accepted(fact, record, appended_ms, left_out)
 
 
 def kind_on(topic: str) -> type[Fact]:
@@ -66,10 +77,12 @@ def kind_on(topic: str) -> type[Fact]:
     return _OTHER_KINDS.get(topic, SubjectFact)
 
 
-def checked(record: Any, kind: type[F], *, ours: bool = False) -> tuple[F, int] | Refused:
-    """Decode and check one record that should hold this kind of fact: (fact, first append in ms).
+def checked(record: Any, kind: type[F], *, ours: bool = False) -> tuple[F, int, int] | Refused:
+    """Decode and check one record that should hold this kind of fact.
 
-    For facts that are keyed by something else than a subject; `read` is for the others.
+    Gives (fact without its odd lines, first append in ms, how many lines were odd). What belongs on
+    permissions counts on any topic of subjects: it may be a refusal. For facts that are keyed by something
+    else than a subject; `read` is for the others.
     """
     try:
         fact = codec.decode(record.value)
@@ -77,9 +90,23 @@ def checked(record: Any, kind: type[F], *, ours: bool = False) -> tuple[F, int] 
         return Refused(record, poison.reason, poison.detail)
     if not isinstance(fact, kind):
         return Refused(record, "misplaced_fact", f"{type(fact).__name__} is on a topic of other facts")
+    home = codec.topic_of(type(fact))
+    if home not in {record.topic, PERMISSIONS}:
+        return Refused(record, WRONG_TOPIC, f"{type(fact).__name__} belongs on {home}")
     appended_ms = first_append(record)
     refused = rejection(fact, record.key, max(appended_ms, fact.occurred_at) if ours else appended_ms)
-    return (fact, appended_ms) if refused is None else Refused(record, *refused)
+    seen: Fact = fact
+    if refused is None and isinstance(seen, InstallationSeen):
+        refused = _where(seen.time_zone, seen.country)
+    if refused is not None:
+        return Refused(record, *refused)
+    good, left_out = admitted(fact)
+    return good, appended_ms, left_out
+
+
+@lru_cache(4_096)
+def _where(time_zone: str | None, country: str | None) -> tuple[str, str] | None:
+    return zone_table().refusal(time_zone, country)
 
 
 def home_of(record: Any, partitions: int) -> int:

@@ -108,7 +108,7 @@ class ItemWatcher:
         found = intake.checked(record, f.ItemFact)
         if isinstance(found, Refused):
             return 0, found
-        fact, _ = found
+        fact, *_ = found
         if not isinstance(fact, f.ItemPriceChanged | f.ItemStockChanged):
             return 0, Refused(record, "misplaced_fact", f"{type(fact).__name__} is no change of an item")
         return fact.occurred_at, Change(fact, record)

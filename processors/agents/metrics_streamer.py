@@ -154,7 +154,7 @@ class MetricsStreamer:
                     # The journeys role puts it into dead-letters, with its bytes; here it is only counted.
                     refused += 1
                 else:
-                    fact, appended_ms = found
+                    fact, appended_ms, _ = found
                     rows.append((fact, record.partition, record.offset, appended_ms))
             else:
                 own = self._own(record)

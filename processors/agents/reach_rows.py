@@ -10,6 +10,7 @@ from ledger import reach, versions
 from ledger.admission import subject_of
 from ledger.consent_fold import refusal
 from ledger.reach import NOBODY, Reach
+from ledger.unreadable import leaves_mark
 from processors.agents import intake
 from processors.agents.intake import Accepted, Refused
 from processors.agents.tally import REVOCATIONS, tell_revoked
@@ -195,7 +196,11 @@ class ReachHandler:
         row: Reach = (key and transaction.get(key)) or NOBODY
         if isinstance(item, Accepted) and refusal(row.consent, item.fact) is None:
             after = reach.fold(row, item.fact, item.appended_ms, record.offset)
-        elif record.topic == PERMISSIONS and subject_of(key) is not None:
+        elif (
+            record.topic == PERMISSIONS
+            and subject_of(key) is not None
+            and (isinstance(item, Accepted) or leaves_mark(item.reason))
+        ):
             after = reach.mark_unreadable(row, record.offset, intake.first_append(record))
         else:
             return

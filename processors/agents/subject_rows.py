@@ -24,12 +24,12 @@ from ledger.rules import Rules, Texts
 from ledger.setting import Setting
 from ledger.subject import NEW, Subject
 from ledger.time_zones import ZoneTable
-from ledger.unreadable import mark
+from ledger.unreadable import leaves_mark, mark
 from processors.agents import intake
 from processors.agents.bad_share import BadShare
 from processors.agents.failed_steps import FAILED, UNFOLDABLE, put_record_aside, put_timer_aside
 from processors.agents.intake import Accepted, Refused
-from processors.agents.tally import REVOCATIONS, tell_passed_over, tell_refused, tell_revoked
+from processors.agents.tally import REVOCATIONS, tell_left_out, tell_passed_over, tell_refused, tell_revoked
 from processors.lane.sparse_log import SparseLog
 from processors.lane.table import RowCodec
 from processors.lane.transaction import Transaction
@@ -164,6 +164,8 @@ class SubjectHandler:
             row, fact.subject, fact, item.appended_ms, transaction.now, setting, item.record.offset
         )
         self._store(key, row, after, facts, transaction)
+        if item.left_out:
+            tell_left_out(item, transaction, self._meters)
         if isinstance(fact, WORD_KINDS):
             tell_passed_over(item, after.consent, transaction, self._meters)
         if type(fact) in REVOCATIONS and after != row:
@@ -244,7 +246,8 @@ class SubjectHandler:
         record = refused.record
         if intake.home_of(record, self._partitions) == transaction.partition:
             self._refuse(refused, transaction)
-            self._mark(record, transaction)
+            if leaves_mark(refused.reason):
+                self._mark(record, transaction)
         elif self._reappend is None:
             self._refuse(refused, transaction)
         else:

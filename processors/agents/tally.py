@@ -50,6 +50,12 @@ def tell_passed_over(item: Accepted, consent: Consent, transaction: Transaction,
         transaction.once_durable(lambda: meters.add(c.PASSED_OVER, clock=clock))
 
 
+def tell_left_out(item: Accepted, transaction: Transaction, meters: Meters) -> None:
+    """Count the lines of a fact that were left out."""
+    count, name = item.left_out, type(item.fact).__name__
+    transaction.once_durable(lambda: meters.add(c.LEFT_OUT, count, fact=name))
+
+
 def tell_outcome(outcome: str, transaction: Transaction, meters: Meters) -> None:
     """Count what became of a push."""
     transaction.once_durable(lambda: meters.add(c.PUSHES, outcome=outcome))

@@ -33,6 +33,9 @@ DEAD_LETTER_REASONS: Final = (
     *(
         "misplaced_fact",
         "not_yours",
+        "wrong_topic",
+        "unknown_time_zone",
+        "unknown_country",
         "too_many_installations",
         "too_many_topics",
         "too_many_suppressions",
@@ -224,6 +227,13 @@ DEAD_LETTERS: Final = Counter(
     rises="`optin dead-letters list` shows them: mend the producer, then replay or dismiss.",
     roles=LANE_ROLES,
     labels={"reason": DEAD_LETTER_REASONS},
+)
+LEFT_OUT: Final = Counter(
+    name="optin_lines_left_out_total",
+    meaning="Lines of facts that were left out, the others counted: items of orders, attributes, properties.",
+    rises="A producer sends ids or texts that the ledger refuses: `docs/how-to/publish-facts.md` says which.",
+    roles=("journeys",),
+    labels={"fact": ("OrderPlaced", "SubjectAttributesSet", "CustomActivity")},
 )
 PASSED_OVER: Final = Counter(
     name="optin_words_passed_over_total",

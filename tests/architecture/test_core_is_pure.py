@@ -19,8 +19,8 @@ from tests.architecture.sources import ROOT, imported, modules
 PURE: Final = frozenset(
     {
         "__future__", "abc", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum",
-        "fractions", "functools", "hashlib", "heapq", "hmac", "itertools", "math", "operator", "re", "string",
-        "struct", "types", "typing", "unicodedata", "uuid", "zlib",
+        "difflib", "fractions", "functools", "hashlib", "heapq", "hmac", "itertools", "math", "operator",
+        "re", "string", "struct", "types", "typing", "unicodedata", "uuid", "zlib",
     }
 )  # fmt: skip
 """Parts of the standard library that compute and do nothing else; `IMPURE` names their exceptions."""

@@ -32,6 +32,8 @@ REASONS_AT: Final = (
     ("ledger/admission.py", r'return \(?\s*"(\w+)", f?"'),
     ("ledger/admission.py", r'^\s+"(\w+)",\n\s+"the '),
     ("ledger/consent_fold.py", r'"(too_many_\w+)"'),
+    ("ledger/time_zones.py", r'return "(\w+)", f?"'),
+    ("ledger/unreadable.py", r'WRONG_TOPIC: Final = "(\w+)"'),
     ("processors/agents/intake.py", r'Refused\(record, "(\w+)"'),
     ("processors/agents/failed_steps.py", r'^[A-Z_]+: Final = "(\w+)"'),
     ("processors/agents/subject_rows.py", r'Refused\((?:item\.)?record, "(\w+)"'),

@@ -23,7 +23,7 @@ from ledger.definitions import in_force
 from ledger.fold import fold
 from ledger.former_rule import upgraded
 from ledger.links import LINK_VERSION, Link
-from ledger.profile import Attribute, Profile
+from ledger.profile import Attribute, Profile, Telling
 from ledger.reach import Reach
 from ledger.subject import STATE_VERSION, Candidate, Contact, FailedStep, Instance, Subject
 from ledger.versions import NewerState
@@ -170,7 +170,13 @@ FOURTH: Final[dict[str, Any]] = {
 
 NEWEST: Final[dict[str, Any]] = {
     **FOURTH,
-    "subject": msgspec.structs.replace(FOURTH["subject"], failed=(FailedStep("letter-1", T + 40),)),
+    "subject": msgspec.structs.replace(
+        FOURTH["subject"],
+        failed=(FailedStep("letter-1", T + 40),),
+        profile=msgspec.structs.replace(
+            FOURTH["subject"].profile, tellings=(Telling(2**32 - 1, T + 41, 1_999, "EUR"),)
+        ),
+    ),
     "reach": Reach(consent=TODAY, addresses={LIVE: ("console", "t-1")}),
     "link": msgspec.structs.replace(FIRST["link"], counter_since=T, claimed_at=T + 24),
 }

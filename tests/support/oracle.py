@@ -32,6 +32,16 @@ def latest(words: list[tuple[Any, list[Any]]]) -> list[Any] | None:
     return max(words)[1] if words else None
 
 
+def name_of(f: dict[str, Any]) -> str:
+    """What a token is called."""
+    return hashlib.sha256(f"{f['provider']}:{f['token']}".encode()).hexdigest()[:32]
+
+
+def dates(facts: list[tuple[str, dict[str, Any], int, int]]) -> dict[str, int]:
+    """Until when each fact counts at most: the append of its copy that stands first on its partition."""
+    return {fact[1]["event_id"]: fact[2] for fact in sorted(facts, key=lambda fact: fact[3], reverse=True)}
+
+
 def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
     """The consent row of one subject from its (name, fields, append ms, offset), all at once."""
     if erased := [min(f["occurred_at"], at) for name, f, at, _ in facts if name == "SubjectErased"]:
@@ -43,8 +53,7 @@ def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
     unlinked: dict[str, tuple[int, int, int]] = defaultdict(lambda: (-1, 1, 1))
     preferences: Words = Words(list)
     first = {fact[1]["event_id"]: fact for fact in sorted(facts, key=lambda fact: fact[2:], reverse=True)}
-    # A clock that is ahead: the copy that stands first on the subject's partition dates what is no word.
-    dated = {fact[1]["event_id"]: fact[2] for fact in sorted(facts, key=lambda fact: fact[3], reverse=True)}
+    dated = dates(facts)
     for name, f, appended, offset in first.values():
         at = min(f["occurred_at"], dated[f["event_id"]])
         key, until = f"{f['app']}/{f.get('installation')}", f.get("until")
@@ -59,12 +68,11 @@ def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
         elif permission:
             words[key].append(word_of(permission, f, appended, offset))
         elif name in {"TokenRegistered", "TokenInvalidated"}:
-            text = f"{f.get('provider')}:{f.get('token')}".encode()
-            token = f.get("token_id") or hashlib.sha256(text).hexdigest()[:32]
+            token = f.get("token_id") or name_of(f)
             times = tokens[key].setdefault(token, [token, -1, -1, -1])
             if name == "TokenRegistered":
-                mine = at, dated[f["event_id"]]
-                times[1], times[3] = max((times[1], times[3]), mine, key=lambda t: (t[0], -t[1]))
+                both = (times[1], times[3]), (at, dated[f["event_id"]])
+                times[1], times[3] = max(both, key=lambda t: (t[0], -t[1]))
             else:
                 times[2] = max(times[2], at)
         elif name in {"TopicSubscribed", "TopicUnsubscribed"}:
@@ -84,9 +92,8 @@ def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
     for key in {*seen, *tokens, *links, *words}:
         known = sorted(tokens[key].values(), key=lambda t: (t[1], t[2], t[0]), reverse=True)[:TOKENS_MAX]
         told = latest(seen[key]) or [-1, "", None, None]
-        place = unlinked[key][1:] if key in unlinked else (1, 1)
-        installations[key] = [*told, *[None] * 4, known, *links[key], *kept(words[key])]
-        installations[key] += [-n for n in place]
+        place = [-n for n in (unlinked[key][1:] if key in unlinked else (1, 1))]
+        installations[key] = [*told, *[None] * 4, known, *links[key], *kept(words[key]), *place]
     named = [{name: latest(w) for name, w in group.items()} for group in (topics, suppressions)]
     chosen = [latest(preferences[name]) for name in ("frequency", "quiet", "pause")]
     return [installations, named[0], *chosen, named[1], None]

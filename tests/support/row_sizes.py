@@ -38,8 +38,10 @@ from ledger.profile import (
     CURRENCIES_MAX,
     LAST_ITEMS_MAX,
     STEPS_MAX,
+    TELLINGS_MAX,
     Attribute,
     Profile,
+    Telling,
 )
 from ledger.reach import Reach
 from ledger.subject import (
@@ -207,6 +209,7 @@ def maximal() -> tuple[Subject, Reach]:
             last_items=tuple(full_id("item", n) for n in range(LAST_ITEMS_MAX)),
             onboarding_steps=tuple(full_id("step", n) for n in range(STEPS_MAX)),
             attributes={word(f"a{n}"): Attribute("v" * NOTE_LENGTH_MAX, T) for n in range(ATTRIBUTES_MAX)},
+            tellings=tuple(Telling(LARGE - n, T, LARGE, "EUR") for n in range(TELLINGS_MAX)),
         ),
         entered=tuple((LARGE - n, T) for n in range(ENTERED_MAX)),
         failed=tuple(FailedStep(str(uuid.UUID(int=n)), T, True) for n in range(FAILED_MAX)),

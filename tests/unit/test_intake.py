@@ -66,7 +66,7 @@ def test_each_topic_takes_its_own_kind_of_facts() -> None:
     )
     here = record(codec.encode(claim), key=b"phone", topic="optin.links")
 
-    assert checked(here, kind_on(here.topic)) == (claim, NOON)
+    assert checked(here, kind_on(here.topic)) == (claim, NOON, 0)
     for stray in (read(here)[1], checked(record(GOOD), kind_on("optin.links"))):
         assert isinstance(stray, Refused)
         assert stray.reason == "misplaced_fact"
