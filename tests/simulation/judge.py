@@ -64,7 +64,7 @@ def consent_objections(world: World, ledger: Ledger) -> list[str]:
         if {name: tuple(address) for name, address in theirs[2].items()} != addresses(row, entries):
             found.append(f"{subject}: the addresses are not those of its live tokens")
         found += unreadable_objections(subject, ledger, mine[1], theirs[1])
-        marks = {mark(entry) for entry in entries if entry.name in MARKED}
+        marks = {mark for entry in entries if entry.name in MARKED for mark in marks_of(entry)}
         if row[6] is None and 0 < len(marks) <= RECENT_MAX and set(mine[3] if len(mine) > 3 else ()) != marks:
             found.append(f"{subject}: activity is missing from its row")
     return found
@@ -86,10 +86,12 @@ def link_objections(ledger: Ledger) -> list[str]:
     return wrong_links([claim.plain[:3] for claim in ledger.claims], links)
 
 
-def mark(entry: Entry) -> int:
-    """What a row keeps of an activity fact."""
-    name = entry.fields["order_id" if entry.name == "OrderPlaced" else "event_id"]
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+def marks_of(entry: Entry) -> list[int]:
+    """What a row keeps of an activity fact; of an order also what stands for the order itself."""
+    names = [entry.fields["event_id"]]
+    if entry.name == "OrderPlaced":
+        names.append(entry.fields["order_id"])
+    return [int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") for name in names]
 
 
 def addresses(row: list[Any], entries: list[Entry]) -> dict[str, tuple[str, str]]:

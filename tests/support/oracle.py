@@ -42,6 +42,12 @@ def dates(facts: list[tuple[str, dict[str, Any], int, int]]) -> dict[str, int]:
     return {fact[1]["event_id"]: fact[2] for fact in sorted(facts, key=lambda fact: fact[3], reverse=True)}
 
 
+def appended_at(f: dict[str, Any], at: int, facts: list[tuple[str, dict[str, Any], int, int]]) -> int:
+    """The first append of a copy of the fact by which it counts from `at`."""
+    copies = (append for _, g, append, _ in facts if g["event_id"] == f["event_id"])
+    return min(append for append in copies if min(f["occurred_at"], append) == at)
+
+
 def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
     """The consent row of one subject from its (name, fields, append ms, offset), all at once."""
     if erased := [min(f["occurred_at"], at) for name, f, at, _ in facts if name == "SubjectErased"]:
@@ -71,7 +77,7 @@ def fold(facts: list[tuple[str, dict[str, Any], int, int]]) -> list[Any]:
             token = f.get("token_id") or name_of(f)
             times = tokens[key].setdefault(token, [token, -1, -1, -1])
             if name == "TokenRegistered":
-                both = (times[1], times[3]), (at, dated[f["event_id"]])
+                both = (times[1], times[3]), (at, appended_at(f, at, facts))
                 times[1], times[3] = max(both, key=lambda t: (t[0], -t[1]))
             else:
                 times[2] = max(times[2], at)
