@@ -110,6 +110,10 @@ outages: setup-dev ## Simulate providers that are away for five hours: who leave
 devices: setup-dev ## Live 100,000 lives of devices: no push after an acknowledged no
 	.venv/bin/python -m tests.support.device_lives $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup-dev ## Make 100,000 templates and rules with odd values: none may raise, or work without bound
+	.venv/bin/python -m tests.support.rule_fuzzer $(ARGS)
+
 .PHONY: crash-points
 crash-points: setup-dev ## Kill a worker at every place where it can stand still, before it and after it
 	OPTIN_TEST_LONG=1 .venv/bin/pytest -s tests/integration/test_crash_points.py $(ARGS)

@@ -1,7 +1,8 @@
 """Rules in CEL (https://cel.dev), typed and of bounded cost, for the core's `Rules` port.
 
 CEL has no loops but its macros over lists, and ours hold at most some hundred entries; a rule may use one
-macro, and its length is bounded: so is its cost.
+macro, and its length is bounded: so is its cost. Macros are counted, and patterns looked at, in the compiled
+tree: in the text a comment can hide them. Patterns are constants, and RE2's, which take linear time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from cel_expr_python import cel
 
+from connectors.rules.parsed import Tree, tree
 from connectors.rules.variables import PROFILE, Kind, all_fields
 from ledger.journey import value_at
 from ledger.rules import Values
@@ -32,8 +34,6 @@ _TRIGGER: Final = re.compile(r"(?<![\w.'\"])trigger\s*\.\s*(\w+)(?:\s*\.\s*(\w+)
 _ENTRY: Final = re.compile(
     r"(?<![\w.'\"])(attributes|profile\s*\.\s*value)\s*(?:\.\s*(\w+)\b(?!\s*\()|\[\s*['\"]([^'\"]*)['\"])"
 )
-# A comment can stand between any two parts, also within a call.
-_MACRO: Final = re.compile(r"\b(all|exists|exists_one|map|filter)\s*(?://[^\n]*\s*)*\(")
 _PLACE: Final = re.compile(r"<input>:(\d+):(\d+): (.*)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([\w.]+)'")
 _UNEXPECTED: Final = re.compile(
@@ -82,12 +82,8 @@ def problem(
     if len(source) > LENGTH_MAX:
         what = f"it has {len(source)} characters, {LENGTH_MAX} are allowed"
         return RuleProblem(1, what, remedy="Shorten it, or make audiences of its parts")
-    macros = len(_MACRO.findall(source))
-    if macros > MACROS_MAX:
-        what = f"a rule may go through a list once, this one does {macros} times"
-        return RuleProblem(1, what, remedy="Make two rules of it, such as two audiences")
     environment = _environment(fact or {}, trigger or {})
-    found = _compile_problem(source, environment)
+    found = _compile_problem(source, environment, once=True)
     if found is None and "//" in source and _compile_problem(f"({source})", environment):
         # Rules are put together in brackets, and a comment would hide the closing one.
         return RuleProblem(1, "it ends in a comment", remedy="Write the comment in YAML, after #")
@@ -100,7 +96,7 @@ def whole_problem(source: str) -> str:
     return "" if found is None else found.what
 
 
-def _compile_problem(source: str, environment: Any) -> RuleProblem | None:
+def _compile_problem(source: str, environment: Any, *, once: bool = False) -> RuleProblem | None:
     if any("\ud800" <= one <= "\udfff" for one in source):
         return RuleProblem(1, "it holds half a character", remedy="Write the whole character")
     try:
@@ -111,7 +107,31 @@ def _compile_problem(source: str, environment: Any) -> RuleProblem | None:
     if kind != cel.Type.BOOL:
         what = f"it gives {kind.name().lower()}, not true or false"
         return RuleProblem(1, what, remedy="Compare it with something, such as profile.orders > 1")
+    return _unbounded(tree(compiled.serialize()), once=once)
+
+
+def _unbounded(found: Tree, *, once: bool) -> RuleProblem | None:
+    """`once`: the rule may go through a list once; of several rules together each may."""
+    if once and found.comprehensions > MACROS_MAX:
+        what = f"a rule may go through a list once, this one does {found.comprehensions} times"
+        return RuleProblem(1, what, remedy="Make two rules of it, such as two audiences")
+    for pattern in found.patterns:
+        if pattern is None:
+            remedy = "Write it as a text in quotes, or compare by startsWith, contains or endsWith"
+            return RuleProblem(1, "it matches by a pattern that is not written in it", remedy=remedy)
+        if not _is_pattern(pattern):
+            what = f"{pattern[:40]!r} is no regular expression of RE2, or too large for it"
+            return RuleProblem(1, what, remedy="See https://github.com/google/re2/wiki/Syntax")
     return None
+
+
+@lru_cache(256)
+def _is_pattern(pattern: str) -> bool:
+    try:
+        matches = cel.NewEnv(variables={"pattern": cel.Type.STRING}).compile("''.matches(pattern)")
+        return isinstance(matches.eval(data={"pattern": pattern}).value(), bool)
+    except Exception:  # noqa: BLE001 - whatever the engine says of it, it is none
+        return False
 
 
 def _told(error: str) -> RuleProblem:

@@ -43,7 +43,7 @@ def date(value: object, form: object = "%Y-%m-%d", zone: object = None) -> str:
     Raises ValueError for what is none of these, and `UnknownZone`.
     """
     written = str(form)
-    if len(written) > FORM_LENGTH_MAX or "%" in _CONVERSION.sub("", written):
+    if odd_form(written) is not None:
         raise ValueError(written)
     at = _instant(value)
     if not isinstance(at, dt.datetime):
@@ -53,6 +53,15 @@ def date(value: object, form: object = "%Y-%m-%d", zone: object = None) -> str:
     if len(shown) != 1:
         raise UnknownZone
     return shown.pop()
+
+
+def odd_form(form: str) -> str | None:
+    """The part of a date's form that is none which every machine writes alike, or None."""
+    if len(form) > FORM_LENGTH_MAX:
+        return f"one of {len(form)} characters"
+    left = _CONVERSION.sub("", form)
+    at = left.find("%")
+    return None if at < 0 else left[at : at + 2]
 
 
 def _instant(value: object) -> dt.datetime | dt.date:

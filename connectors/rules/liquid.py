@@ -6,6 +6,7 @@ unless the template has a `default` for it; then the push is withheld, with the 
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
@@ -31,7 +32,7 @@ _MISSING: Final = re.compile(r"^'?([\w.\[\]\"']+)'? is undefined")
 
 
 class TextProblem(NamedTuple):
-    """What is wrong with a template: its `syntax`, or the name of an unknown `filter`, `tag` or `name`."""
+    """What is wrong with a template: its `syntax`, its `work`, or an unknown `filter`, `tag` or `name`."""
 
     kind: str
     what: str
@@ -73,7 +74,7 @@ def _rendered(source: str, values: Values) -> tuple[str, str]:
     from liquid.exceptions import LiquidError
 
     bounds.begin()
-    dates.begin(values["now"], values["zones"])
+    dates.begin(values.get("now", 0), values.get("zones", ()))
     try:
         return _template(source).render(**{name: values[name] for name in _ROOTS}), ""
     except LiquidError as error:
@@ -113,6 +114,32 @@ def problems(source: str, trigger: Mapping[str, Kind]) -> Iterator[TextProblem]:
         for path, segments in paths.items():
             if not _is_known(name, segments, trigger):
                 yield TextProblem("name", f"{path} is nothing that a text can speak of", path)
+    yield from _work_problems(source)
+
+
+def _work_problems(source: str) -> Iterator[TextProblem]:
+    """What a template does whatever it is given: too much, or write a date in an odd form.
+
+    Seen by rendering it with short values; what only long ones make of it is withheld at its time.
+    """
+    for form in _FORM.findall(source):
+        if (wrong := dates.odd_form(form)) is not None:
+            yield TextProblem("date", f"{wrong} is no part of a date's form")
+    from liquid.exceptions import ResourceLimitError
+
+    bounds.begin()
+    dates.begin(_SAMPLE_MS, (dt.UTC,))
+    try:
+        text = _template(source).render(**_SAMPLES)
+    except (bounds.TooMuch, ResourceLimitError):
+        yield TextProblem("work", f"it takes more than {bounds.WORK_MAX:,} steps, or its output is too long")
+    except Exception:  # noqa: BLE001 - a short value need not fit every filter
+        return
+    else:
+        if not text.strip() and not any(
+            mark in source for mark in ("{% if", "{%- if", "{% for", "{% unless")
+        ):
+            yield TextProblem("empty", "it renders to nothing")
 
 
 def filters() -> frozenset[str]:
@@ -141,6 +168,31 @@ def _trigger_paths(source: str) -> frozenset[str]:
     return frozenset(".".join(str(part) for part in use.segments[1:3]) for use in uses)
 
 
+class _Anything(dict[str, str]):
+    """A value for every name."""
+
+    def __missing__(self, _: str) -> str:
+        return "1"
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+_FORM: Final = re.compile(r"\bdate\s*:\s*['\"]([^'\"]*)['\"]")
+_SAMPLE_MS: Final = 1_772_452_800_000
+_SAMPLES: Final = {
+    "profile": {
+        **dict.fromkeys(PROFILE, 1),
+        "stage": "active",
+        "last_items": ["item"],
+        "onboarding_steps": ["step"],
+        "value": {"EUR": 1},
+    },
+    "attributes": _Anything(),
+    "items": ["item"],
+    "trigger": _Anything(),
+}
+"""The short values that a template is tried with when it is checked."""
 _ROOTS: Final = ("profile", "attributes", "items", "trigger")
 
 
@@ -168,10 +220,45 @@ def _environment() -> Any:
         output_stream_limit = OUTPUT_BYTES_MAX
 
     environment = Bounded(undefined=StrictDefaultUndefined, strict_filters=True)
-    environment.filters.update(bounds.bounded(environment.filters))
+    environment.filters = bounds.bounded(environment.filters)
     return environment
 
 
 @lru_cache(4_096)
 def _template(source: str) -> Any:
-    return _environment().from_string(source)
+    template = _environment().from_string(source)
+    _bound_ranges(template)
+    return template
+
+
+def _bound_ranges(template: Any) -> None:
+    """Have each range measured when it is evaluated: `contains` goes through one number by number."""
+    from liquid import RenderContext
+
+    plain, measured = _ranges()
+    static, nodes, expressions = RenderContext(template), list(template.nodes), []
+    while nodes:
+        node = nodes.pop()
+        expressions += node.expressions()
+        nodes += node.children(static, include_partials=False)
+    while expressions:
+        expression = expressions.pop()
+        expressions += expression.children()
+        if type(expression) is plain:
+            expression.__class__ = measured
+
+
+@cache
+def _ranges() -> tuple[type, type]:
+    """The library's class of ranges, and ours of the same layout."""
+    from liquid.builtin.expressions.primitive import RangeLiteral
+
+    class MeasuredRange(RangeLiteral):  # type: ignore[misc, unused-ignore]
+        """A range of as many numbers as a value may have entries."""
+
+        __slots__ = ()
+
+        def evaluate(self, context: Any) -> Any:
+            return bounds.measured(super().evaluate(context))
+
+    return RangeLiteral, MeasuredRange

@@ -213,6 +213,12 @@ def _text_remedy(found: liquid.TextProblem) -> str:
         return one_of(found.unknown, liquid.filters())
     if found.kind == "tag":
         return one_of(found.unknown, liquid.TAGS)
+    if found.kind == "work":
+        return "Repeat less, and join shorter texts"
+    if found.kind == "date":
+        return "Write it of %Y %m %d %H %M and the like (docs/reference/definitions.md)"
+    if found.kind == "empty":
+        return "Write some words: an empty text is never sent"
     if found.kind == "syntax":
         return "Close each {{ with }} and each {% if %} with {% endif %}"
     root, _, name = found.unknown.partition(".")

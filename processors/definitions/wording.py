@@ -38,9 +38,14 @@ _EXAMPLES: Final = {
 _WORDS: Final = re.compile(r"'([^']*)'")
 
 
+PROBLEMS_MAX: Final = 20
+"""Mistakes of one file that are worded: a file of nothing else would fill the screen, and take long."""
+
+
 def told(source: Source, error: ValidationError, model: type[m.Definition]) -> Iterator[Problem]:
     """Each mistake once: what is missing because its name is misspelt is not told a second time."""
-    errors = [(_loc(source, one["loc"]), one) for one in error.errors(include_url=False)]
+    every = error.errors(include_url=False)
+    errors = [(_loc(source, one["loc"]), one) for one in every[:PROBLEMS_MAX]]
     misspelt = {
         (*loc[:-1], meant(str(loc[-1]), _fields_at(model, loc[:-1])))
         for loc, one in errors
@@ -55,6 +60,9 @@ def told(source: Source, error: ValidationError, model: type[m.Definition]) -> I
             continue  # pydantic counts no entry that is wrong by itself
         what, remedy = _words(source, loc, one, model)
         yield source.at(loc[:-1] if one["type"] == "missing" else loc, what, remedy)
+    if len(every) > PROBLEMS_MAX:
+        more = f"{len(every) - PROBLEMS_MAX:,} more are wrong in this file"
+        yield source.at((), more, "Mend those that are named first")
 
 
 def _same(one: Loc, other: Loc) -> Loc:
