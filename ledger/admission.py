@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sized
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -142,6 +142,8 @@ def _is_personal(subject: str) -> bool:
 class _Fields(NamedTuple):
     ids: tuple[str, ...]
     all_ids: Callable[[f.Fact], tuple[str | None, ...]]
+    may_lack: bool
+    """Whether some of them may be absent."""
     lines: re.Pattern[str]
     """All of the ids in one text, a line each, absent ones empty: one match costs a fifth of five."""
     texts: tuple[tuple[str, int], ...]
@@ -154,8 +156,13 @@ def _fields_of(kind: type[f.Fact]) -> _Fields:
     names = kind.__struct_fields__
     limits = [*((name, WORD_LENGTH_MAX) for name in _WORDS), *((name, TEXT_LENGTH_MAX) for name in _TEXTS)]
     ids = tuple(name for name in _IDS if name in names)  # at least `event_id` and `app`
-    lines = re.compile("\n".join(f"({_pattern(name)})?" for name in ids), re.ASCII)
-    return _Fields(ids, attrgetter(*ids), lines, tuple((n, limit) for n, limit in limits if n in names))
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    may_lack = any(type(None) in get_args(types[name]) for name in ids)
+    each = "(?:{})?" if may_lack else "{}"
+    lines = re.compile("\n".join(each.format(_pattern(name)) for name in ids), re.ASCII)
+    return _Fields(
+        ids, attrgetter(*ids), may_lack, lines, tuple((n, limit) for n, limit in limits if n in names)
+    )
 
 
 def _pattern(name: str) -> str:
@@ -163,9 +170,12 @@ def _pattern(name: str) -> str:
 
 
 def _absurd_value(fact: f.Fact) -> Rejection | None:
-    names, all_ids, lines, texts = _fields_of(type(fact))
-    ids = all_ids(fact)
-    if "" in ids or not lines.fullmatch("\n".join([value or "" for value in ids])):
+    names, all_ids, may_lack, lines, texts = _fields_of(type(fact))
+    ids: Any = all_ids(fact)
+    if may_lack:
+        if "" in ids or not lines.fullmatch("\n".join([value or "" for value in ids])):
+            return _absurd_identifier(names, ids)
+    elif not lines.fullmatch("\n".join(ids)):
         return _absurd_identifier(names, ids)
     for name, longest in texts:
         value = getattr(fact, name)
@@ -193,17 +203,17 @@ def _absurd_identifier(names: tuple[str, ...], ids: tuple[str | None, ...]) -> R
 
 def admitted(fact: F) -> tuple[F, int]:
     """An accepted fact without its odd lines, and how many these are; a quantity of 0 is a removal."""
-    match fact:
-        case f.OrderPlaced(items=items):
-            return _with_lines(fact, "items", items, tuple(filter(_ID.fullmatch, items))[:ITEMS_MAX])
-        case f.SubjectAttributesSet(attributes=notes):
-            return _with_lines(fact, "attributes", notes, _good_notes(notes))
-        case f.CustomActivity(properties=notes):
-            return _with_lines(fact, "properties", notes, _good_notes(notes))
-        case f.CartUpdated(quantity=0):
-            return msgspec.structs.replace(fact, change="removed"), 0
-        case _:
-            return fact, 0
+    trim = _TRIM.get(type(fact))
+    return (fact, 0) if trim is None else trim(fact)
+
+
+def _order(fact: f.OrderPlaced) -> tuple[f.OrderPlaced, int]:
+    good = tuple(filter(_ID.fullmatch, fact.items))[:ITEMS_MAX]
+    return _with_lines(fact, "items", fact.items, good)
+
+
+def _cart_change(fact: f.CartUpdated) -> tuple[f.CartUpdated, int]:
+    return (fact if fact.quantity else msgspec.structs.replace(fact, change="removed")), 0
 
 
 def _with_lines(fact: F, name: str, lines: Sized, good: Sized) -> tuple[F, int]:
@@ -319,3 +329,15 @@ _OWN_LIMITS: Final[dict[type[f.Fact], Callable[[Any], Rejection | None]]] = {
     f.UnreadableFactSettled: _settled,
 }
 """Limits of a kind of fact beyond those that go by the names of its fields."""
+
+_TRIM: Final[dict[type[f.Fact], Callable[[Any], tuple[Any, int]]]] = {
+    f.OrderPlaced: _order,
+    f.SubjectAttributesSet: lambda fact: _with_lines(
+        fact, "attributes", fact.attributes, _good_notes(fact.attributes)
+    ),
+    f.CustomActivity: lambda fact: _with_lines(
+        fact, "properties", fact.properties, _good_notes(fact.properties)
+    ),
+    f.CartUpdated: _cart_change,
+}
+"""Facts of lines, some of which may be odd."""

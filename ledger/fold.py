@@ -42,7 +42,8 @@ def fold(
         subject = msgspec.structs.replace(subject, consent=consent)
     if kind is f.SubjectErased:
         return react(subject, name, fact, now, setting)
-    if isinstance(fact, f.UnreadableFactSettled):
+    if kind is f.UnreadableFactSettled:
+        assert isinstance(fact, f.UnreadableFactSettled)
         subject = settle_failed(subject, fact)
     if isinstance(fact, f.TokenRegistered | f.TokenInvalidated):
         lost = tokens_lost(before, consent, fact)

@@ -1,9 +1,9 @@
 """ClickHouse's HTTP interface over the engine in this process, for this machine only.
 
-Speaks what `clickhouse-connect` (any mode), the JDBC and Go drivers over HTTP, and `curl` speak: SQL in
-the URL or the body, settings and `param_x` in the URL, sessions, compressed bodies both ways, Native
-and all other formats, errors as a server sends them. Not spoken: external data (multipart), progress
-headers, the native TCP protocol.
+Speaks what `clickhouse-connect` (any mode), the JDBC, Go and Node clients by their defaults, and `curl` do:
+SQL in the URL or the body, settings and `param_x` in the URL, sessions, bodies compressed both ways (HTTP's
+and ClickHouse's own), Native with and without a revision and all other formats, errors as a server sends.
+Not spoken: external data (multipart), progress headers, the native TCP protocol.
 
 Listens on the loopback address, asks for the password of an account (see `accounts.py`), and refuses what a
 web page in a browser could send there. A GET only reads, whoever asks.
@@ -49,6 +49,8 @@ from connectors.clickhouse.http_bodies import (
     decompressed,
     raw_pieces,
 )
+from connectors.clickhouse.native_blocks import with_revision
+from connectors.clickhouse.native_frames import framed, unframed
 from connectors.clickhouse.statements import data_insert, first_word
 from connectors.loopback import HOST
 
@@ -192,6 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
         started_ns = time.monotonic_ns()
         received = raw_pieces(self.rfile, self.headers)
         body = decompressed(received, self.headers.get("Content-Encoding", ""))
+        if self.parameters.get("decompress") == "1":
+            body = unframed(body)
         try:
             refuse_browsers(self.headers)
             if url.path == "/ping" or not (self.parameters.get("query") or self.command == "POST"):
@@ -200,6 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             with self.server.at_work():
                 asked_format, answer = self._run(body, read_only=read_only)
+                data = self._as_asked(answer.body, asked_format)
         except BrokenBody as error:
             self.close_connection = True
             told = EngineError(f"{error}. (CANNOT_DECOMPRESS)", BROKEN_DATA)
@@ -212,12 +217,21 @@ class _Handler(BaseHTTPRequestHandler):
         summary = {**answer.counts, "elapsed_ns": time.monotonic_ns() - started_ns}
         self._answer(
             200,
-            answer.body,
+            data,
             {
                 "X-ClickHouse-Format": asked_format,
                 "X-ClickHouse-Summary": json.dumps({key: str(n) for key, n in summary.items()}),
             },
         )
+
+    def _as_asked(self, data: bytes, asked_format: str) -> bytes:
+        """The answer for the client's revision of the protocol, and in frames, if it asked for them."""
+        if asked_format == "Native":
+            try:
+                data = with_revision(data, _revision(self.parameters.get("client_protocol_version")))
+            except ValueError as error:
+                raise EngineError(f"In Native: {error}. (NOT_IMPLEMENTED)", NOT_IMPLEMENTED) from None
+        return framed(data) if self.parameters.get("compress") == "1" else data
 
     def _run(self, body: Iterator[bytes], *, read_only: bool) -> tuple[str, Answer]:
         """Run the request's statement; returns the format and the answer. Raises EngineError."""
@@ -351,6 +365,10 @@ def _without_ticks(name: str) -> str:
 def _one_line(value: str) -> str:
     """A header's value can't hold a line end; one from the client must not smuggle a header in."""
     return value.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace").decode("latin-1")
+
+
+def _revision(asked: str | None) -> int:
+    return int(asked) if asked and asked.isascii() and asked.isdecimal() else 0
 
 
 def _seconds(asked: str | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -90,18 +90,20 @@ def checked(record: Any, kind: type[F], *, ours: bool = False) -> tuple[F, int, 
         return Refused(record, poison.reason, poison.detail)
     if not isinstance(fact, kind):
         return Refused(record, "misplaced_fact", f"{type(fact).__name__} is on a topic of other facts")
-    home = codec.topic_of(type(fact))
-    if home not in {record.topic, PERMISSIONS}:
+    home = _home(type(fact))
+    if home != record.topic and home != PERMISSIONS:  # noqa: PLR1714 - for each record, without a new set
         return Refused(record, WRONG_TOPIC, f"{type(fact).__name__} belongs on {home}")
     appended_ms = first_append(record)
     refused = rejection(fact, record.key, max(appended_ms, fact.occurred_at) if ours else appended_ms)
-    seen: Fact = fact
-    if refused is None and isinstance(seen, InstallationSeen):
-        refused = _where(seen.time_zone, seen.country)
+    if refused is None and isinstance(fact, InstallationSeen):
+        refused = _where(fact.time_zone, fact.country)
     if refused is not None:
         return Refused(record, *refused)
     good, left_out = admitted(fact)
-    return good, appended_ms, left_out
+    return good, appended_ms, left_out  # type: ignore[return-value] # mypy loses F behind isinstance
+
+
+_home: Final = cache(codec.topic_of)
 
 
 @lru_cache(4_096)

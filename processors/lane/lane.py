@@ -236,8 +236,7 @@ class Lane:
             if start != chunk.key:
                 raise RuntimeError(f"{chunk.topic}/{partition}: chunk at {chunk.key}, position {start}")
             transaction.advance(chunk.topic, start, chunk.offset + 1)
-            for item in items:
-                self._steps.fold(handler, item, transaction)
+            self._steps.fold(handler, items, transaction)
             transaction.folded += len(items)
         spent_s += time.perf_counter() - began
         self.probe.folded(self.name, [len(items) for _, _, items in read], spent_s)
@@ -320,7 +319,7 @@ class Lane:
                 time_ms, offset, item = merge.take(topic)
                 transaction.now = max(transaction.now, time_ms)
                 transaction.advance(topic, offset, offset + 1)
-                self._steps.fold(self._handlers[topic], item, transaction)
+                self._steps.fold(self._handlers[topic], (item,), transaction)
             elif due is None:
                 transaction.done = True
                 return False

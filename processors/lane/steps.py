@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from processors.lane.hooks import Handler, Hooks
@@ -45,18 +46,20 @@ class Steps:
         self._lane = lane
         self._probe = probe
 
-    def fold(self, handler: Handler, item: Any, transaction: Transaction) -> None:
-        """Fold what `handler.read` returned, or have `handler.fold_failed` see to it."""
-        transaction.begin_step()
-        try:
-            handler.fold(item, transaction)
-        except self._ending:
-            raise
-        except Exception as error:  # noqa: BLE001 - one person's fault ends nobody else's work
-            self._undo("fold", error, transaction)
-            handler.fold_failed(item, place_of(error), transaction)
-        else:
-            self._share.good += 1
+    def fold(self, handler: Handler, items: Sequence[Any], transaction: Transaction) -> None:
+        """Fold what `handler.read` returned, one by one, or have `handler.fold_failed` see to it."""
+        begin, fold, failed = transaction.begin_step, handler.fold, 0
+        for item in items:
+            begin()
+            try:
+                fold(item, transaction)
+            except self._ending:
+                raise
+            except Exception as error:  # noqa: BLE001 - one person's fault ends nobody else's work
+                failed += 1
+                self._undo("fold", error, transaction)
+                handler.fold_failed(item, place_of(error), transaction)
+        self._share.good += len(items) - failed
 
     def fire(self, hooks: Hooks, key: bytes, transaction: Transaction) -> None:
         """Fire the timer of a row, or have `hooks.fire_failed` see to it."""

@@ -35,34 +35,26 @@ class Transaction:
         self.durable: list[Callable[[], None]] = []
         self.done = start.done
         self.folded = 0
-        self._rows_before: list[tuple[bytes, Any]] = []
-        self._emitted: list[str] = []
-        self._lengths = (0, 0, 0)
+        self._undo: list[Callable[[], Any] | tuple[bytes, Any]] = []
 
     def begin_step(self) -> None:
         """From here on, until the next step begins, `undo_step` takes everything back."""
-        if self._rows_before:
-            self._rows_before = []
-        if self._emitted:
-            self._emitted = []
-        self._lengths = len(self.announcements), len(self.effects), len(self.durable)
+        self._undo.clear()
 
     def undo_step(self) -> None:
         """Take back what was written since `begin_step`."""
-        for key, before in reversed(self._rows_before):
+        for one in reversed(self._undo):
+            if callable(one):
+                one()
+                continue
+            key, before = one
             if before is _UNTOUCHED:
                 del self.rows[key]
             else:
                 self.rows[key] = before
             if self.eager_timers:
                 self.table.arm(self.partition, key, self.get(key))
-        for topic in self._emitted:
-            self.outputs[topic].pop()
-        announcements, effects, durable = self._lengths
-        del self.announcements[announcements:]
-        del self.effects[effects:]
-        del self.durable[durable:]
-        self.begin_step()
+        self._undo.clear()
 
     def get(self, key: bytes) -> Any | None:
         """The row under `key` as this transaction sees it."""
@@ -72,27 +64,31 @@ class Transaction:
 
     def put(self, key: bytes, row: Any | None) -> None:
         """Replace a row; None deletes it."""
-        self._rows_before.append((key, self.rows.get(key, _UNTOUCHED)))
+        self._undo.append((key, self.rows.get(key, _UNTOUCHED)))
         self.rows[key] = row
         if self.eager_timers:
             self.table.arm(self.partition, key, row)
 
     def emit(self, topic: str, key: bytes | None, value: bytes) -> None:
         """Append a record to the same partition number of an output topic."""
-        self.outputs.setdefault(topic, []).append((key, value))
-        self._emitted.append(topic)
+        records = self.outputs.setdefault(topic, [])
+        records.append((key, value))
+        self._undo.append(records.pop)
 
     def announce(self, announcement: Any) -> None:
         """Ask for something to be done before the commit (an append to another partition)."""
         self.announcements.append(announcement)
+        self._undo.append(self.announcements.pop)
 
     def effect(self, effect: Any) -> None:
         """Ask for something to be done after the commit (a network call)."""
         self.effects.append(effect)
+        self._undo.append(self.effects.pop)
 
     def once_durable(self, tell: Callable[[], None]) -> None:
         """Have `tell` called right after the commit: for counts of what is rare. It must not raise."""
         self.durable.append(tell)
+        self._undo.append(self.durable.pop)
 
     def advance(self, topic: str, first: int, following: int) -> None:
         """Note that `topic` was folded from `first` up to (not including) `following`."""

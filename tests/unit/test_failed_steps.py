@@ -114,7 +114,7 @@ class Shop:
                 timestamp=one.occurred_at,
                 headers=(),
             )
-            self.steps.fold(self.handler, Accepted(one, record, one.occurred_at), transaction)
+            self.steps.fold(self.handler, [Accepted(one, record, one.occurred_at)], transaction)
         self.commit(transaction)
 
     def fire(self, now: int) -> None:
