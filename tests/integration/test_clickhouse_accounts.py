@@ -7,6 +7,8 @@ import gzip
 import http.client
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -304,3 +306,54 @@ def test_a_small_body_that_unpacks_to_much_is_refused_in_pieces() -> None:
 
     assert max(map(len, pieces)) <= PIECE_BYTES
     assert sum(map(len, pieces)) == 16 << 20
+
+
+class TestConfinement:
+    """What the kernel refuses, whatever statement gets by the allow-list."""
+
+    PROGRAM = """
+import sys
+from pathlib import Path
+from connectors.clickhouse import embedded
+data = Path(sys.argv[1])
+embedded._confine(data)
+import chdb
+engine = chdb.connect(str(data / "engine"))
+print(engine.query("SELECT 1 + 1", "TSV").bytes())
+for statement in sys.stdin.read().splitlines():
+    try:
+        print("GOT", statement, engine.query(statement, "TSV").bytes()[:40])
+    except Exception as error:
+        print("REFUSED" if "ermission denied" in str(error) else f"FAILED {error}", statement)
+"""
+
+    def test_one_missed_statement_opens_nothing(self, tmp_path: Path) -> None:
+        """Files of the machine, the passwords beside the engine's data, other servers."""
+        data, outside = tmp_path / "data", tmp_path / "outside"
+        data.mkdir()
+        outside.write_text("a secret")
+        (data / "accounts.json").write_text("passwords")
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            place = f"127.0.0.1:{other.getsockname()[1]}"
+            statements = [
+                "SELECT * FROM file('/etc/hostname', 'LineAsString')",
+                "SELECT raw_blob FROM file('/proc/self/environ', 'RawBLOB')",
+                f"SELECT * FROM file('{outside}', 'LineAsString')",
+                f"SELECT * FROM file('{data / 'accounts.json'}', 'LineAsString')",
+                f"SELECT 1 INTO OUTFILE '{tmp_path / 'written'}'",
+                f"SELECT * FROM url('http://{place}/', 'LineAsString') SETTINGS http_max_tries = 1",
+            ]
+            done = subprocess.run(
+                [sys.executable, "-c", self.PROGRAM, str(data)],
+                input="\n".join(statements),
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+        if "no Landlock" in done.stdout:
+            pytest.skip("this kernel has no Landlock")
+
+        assert "b'2\\n'" in done.stdout, done.stdout + done.stderr
+        assert done.stdout.count("REFUSED") == len(statements), done.stdout
+        assert not (tmp_path / "written").exists()
