@@ -24,7 +24,7 @@ from processors.topic_names import DECISIONS
 from processors.wall_clock import wall_ms
 from tests.support.crash_plan import BY_POINT, Strike, plan, roles_of, wanted
 from tests.support.crash_points import POINTS
-from tests.support.crash_run import CrashRun, Unchanged, nothing, tell
+from tests.support.crash_run import CrashRun, Evidence, nothing, tell
 from tests.support.faulty_worker import Fault, read_faults
 from tests.support.load import dated, definitions, facts
 from tests.support.planted_lane import BUGS
@@ -38,7 +38,6 @@ STRIKES_PER_LOOK: Final = 60
 """The oracle is asked after so many kills, so that a violation has few suspects."""
 FACTS_PER_S: Final = 80.0
 BOUNDED_FACTS: Final = 2_000
-PLANTED_S: Final = 10.0
 """Longer than any lease, journey or batch of these tests: what is objected to after that stays."""
 
 
@@ -175,7 +174,7 @@ def test_a_bug_that_only_a_crash_shows_is_caught(
     planted = {PLANTED[bug][0]: bug for bug in bugs}
     with run_over(tmp_path, fresh_stack, planted) as run:
         run.strike(strikes)
-        found = run.settle(Unchanged(PLANTED_S))
+        found = run.settle(Evidence([PLANTED[bug][3] for bug in bugs]))
 
     assert run.missed == []
     for bug in bugs:

@@ -298,19 +298,15 @@ def printed_twice(folder: Path) -> list[str]:
     return []
 
 
-class Unchanged:
-    """Whether the objections have been the same for so long that nothing is on its way any more."""
+class Evidence:
+    """Whether each of these words is in an objection: a planted bug was seen, however long that took."""
 
-    def __init__(self, for_s: float) -> None:
-        self._for_s = for_s
-        self._found: set[str] = set()
-        self._since = time.monotonic()
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
 
     def __call__(self, found: list[str]) -> bool:
         """Look at the objections of now."""
-        if set(found) != self._found:
-            self._found, self._since = set(found), time.monotonic()
-        return time.monotonic() - self._since > self._for_s
+        return all(any(words in objection for objection in found) for words in self._words)
 
 
 def nothing(found: list[str]) -> bool:
