@@ -13,6 +13,8 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from connectors.leb128 import number
+
 BLOCK_INFO_FROM: Final = 51_903
 CUSTOM_FROM: Final = 54_454
 BLOCK_INFO: Final = bytes((1, 0, 2, 255, 255, 255, 255, 0))
@@ -47,8 +49,8 @@ def _blocks(native: bytes, *, custom: bool) -> Iterator[bytes]:
     while at < len(native):
         yield BLOCK_INFO
         begins = at
-        columns, at = _number(native, at)
-        rows, at = _number(native, at)
+        columns, at = number(native, at)
+        rows, at = number(native, at)
         yield native[begins:at]
         for _ in range(columns):
             begins = at
@@ -85,7 +87,7 @@ def _end(native: bytes, at: int, kind: str, rows: int) -> int:
                 if size < 128:  # noqa: PLR2004 - one byte says it
                     at += 1 + size
                 else:
-                    size, at = _number(native, at)
+                    size, at = number(native, at)
                     at += size
             return at
         case "FixedString":
@@ -152,18 +154,6 @@ def _without_name(argument: str) -> str:
     return argument[named.end() :] if named else argument
 
 
-def _number(native: bytes, at: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while True:
-        if at >= len(native):
-            raise ValueError("a block ends within a number")
-        byte = native[at]
-        value |= (byte & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if byte < 0x80:  # noqa: PLR2004 - the highest bit says that there is more
-            return value, at
-
-
 def _text(native: bytes, at: int) -> tuple[str, int]:
-    size, at = _number(native, at)
+    size, at = number(native, at)
     return native[at : at + size].decode(), at + size

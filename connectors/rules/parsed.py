@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from connectors.leb128 import number
+
 _ANY_VALUE: Final = 2
 _CHECKED_EXPR: Final = 4
 _CONSTANT, _SELECT, _CALL, _LIST, _STRUCT, _COMPREHENSION = 3, 5, 6, 7, 8, 9
@@ -78,29 +80,17 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     """(number, bytes) of the fields that hold bytes; raises ValueError at bytes that are no message."""
     at = 0
     while at < len(message):
-        tag, at = _varint(message, at)
-        number, wire = tag >> 3, tag & 7
+        tag, at = number(message, at)
+        field, wire = tag >> 3, tag & 7
         if wire == _VARINT:
-            _, at = _varint(message, at)
+            _, at = number(message, at)
         elif wire == _BYTES:
-            length, at = _varint(message, at)
+            length, at = number(message, at)
             if at + length > len(message):
                 raise ValueError("it ends in the middle of a field")
-            yield number, message[at : at + length]
+            yield field, message[at : at + length]
             at += length
         elif wire in _WIDTHS:
             at += _WIDTHS[wire]
         else:
             raise ValueError(f"wire type {wire}")
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while True:
-        if at >= len(message):
-            raise ValueError("it ends in the middle of a number")
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if byte < 0x80:  # noqa: PLR2004 - the highest bit says that there is more
-            return value, at
