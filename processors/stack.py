@@ -31,6 +31,7 @@ from connectors.errors import Misconfigured
 from connectors.kafka.embedded import EmbeddedKafka
 from connectors.kafka.topics import apply_topics
 from connectors.loopback import HOST, choose_port
+from processors.disk import Disk
 from processors.settings import ENDS_FILE, read_settings
 from processors.supervisor import PartStatus, Supervisor, Worker
 
@@ -211,7 +212,7 @@ class Stack:
         """
         self._claim_folder()
         try:
-            self._supervisor = Supervisor(self._write_state)
+            self._supervisor = Supervisor(self._write_state, Disk(self.data))
             kafka = os.environ.get(KAFKA_ENV) or self._start_kafka()
             settings = read_settings()
             if self._roles:  # who only reads changes nothing

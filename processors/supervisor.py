@@ -1,5 +1,7 @@
 """Keeps the parts of a stack running: starts them in order, starts dead ones again, ends them all.
 
+While there is no room on the disk all parts rest, stopped cleanly and in order; with room they go on.
+
 One thread does all of it, and the kernel ties each child to that thread: it ends when the stack is
 stopped, and with the process that holds it, however that one dies. Knows nothing of what the parts
 are; `stack.py` does.
@@ -7,6 +9,7 @@ are; `stack.py` does.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -19,6 +22,9 @@ from typing import Final, Protocol
 from connectors import child
 from connectors.errors import InvariantBroken, Misconfigured, OptinError
 
+log = logging.getLogger(__name__)
+
+OUT_OF_ROOM: Final = "out of room"
 LOOK_S: Final = 0.1
 """How often the parts are looked at."""
 BACKOFF_S: Final = 0.2
@@ -106,7 +112,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """How one part does. `state`: running, restarting or failing (`DEATHS_MAX` is passed)."""
+    """How one part does. `state`: running, restarting, failing (`DEATHS_MAX` is passed) or out of room."""
 
     name: str
     state: str
@@ -126,11 +132,14 @@ class _Watched:
     restarts: int = 0
     again_at_s: float | None = None
     words: str = ""
+    rests: bool = False
+    """Whether it was stopped for lack of room."""
 
     def status(self) -> PartStatus:
         pid = self.part.pid
         down = "failing" if self.deaths > DEATHS_MAX else "restarting"
         state = "running" if pid is not None and self.again_at_s is None else down
+        state = OUT_OF_ROOM if self.rests else state
         return PartStatus(self.name, state, pid, self.restarts, str(self.part.log))
 
 
@@ -145,11 +154,18 @@ class _Seen:
 class Supervisor:
     """Parts by name, in the order in which they were started.
 
-    `changed` is called from the supervisor's thread after each change, with all statuses.
+    `changed` is called from the supervisor's thread after each change, with all statuses. `room` is asked at
+    each look: what is full, in words, or None.
     """
 
-    def __init__(self, changed: Callable[[Sequence[PartStatus]], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        changed: Callable[[Sequence[PartStatus]], None] = lambda _: None,
+        room: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._changed = changed
+        self._room = room
+        self._full = ""
         self._watched: list[_Watched] = []
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._seen = _Seen()
@@ -160,6 +176,8 @@ class Supervisor:
         """Start a part, and keep it running from now on; raises what its start raises."""
 
         def job() -> None:
+            if full := self._room():
+                raise Misconfigured(full)
             part.start()
             self._watched.append(_Watched(name, part, started_s=time.monotonic()))
             self._tell()
@@ -178,12 +196,14 @@ class Supervisor:
         return self._seen.statuses
 
     def check(self) -> None:
-        """Raise PartFailed for a part that died more than `DEATHS_MAX` times in a row.
+        """Raise PartFailed for a part that died more than `DEATHS_MAX` times in a row, and for lack of room.
 
         Raises InvariantBroken if nobody supervises any more.
         """
         if not self._thread.is_alive():
             raise InvariantBroken("the supervisor has ended; its parts ended with it")
+        if full := self._full:
+            raise PartFailed(full)
         for name, words in self._seen.failures.items():
             raise PartFailed(f"{name} ended {DEATHS_MAX + 1} times in a row. Its last words:\n{words}")
 
@@ -209,12 +229,36 @@ class Supervisor:
             try:
                 job = self._jobs.get(timeout=LOOK_S)
             except queue.Empty:
-                for watched in self._watched:
-                    self._look_at(watched)
+                self._look()
                 continue
             if job is None:
                 return
             job()
+
+    def _look(self) -> None:
+        full = self._room()
+        if full and not self._full:
+            self._rest(full)
+        elif not full and self._full:
+            log.warning("there is room again: going on")
+            self._full = ""
+            for watched in self._watched:
+                watched.rests, watched.again_at_s = False, time.monotonic()
+        if not self._full:
+            for watched in self._watched:
+                self._look_at(watched)
+
+    def _rest(self, full: str) -> None:
+        """Stop all parts, the last started first, and keep them for when there is room."""
+        log.critical("%s", full)
+        self._full = full
+        for watched in reversed(self._watched):
+            if isinstance(watched.part, Worker):
+                watched.part.ask_to_stop()
+        for watched in reversed(self._watched):
+            watched.part.stop()
+            watched.rests, watched.words = True, full
+        self._tell()
 
     def _look_at(self, watched: _Watched) -> None:
         now = time.monotonic()
@@ -238,7 +282,7 @@ class Supervisor:
         watched.part.stop()  # forgets the dead process
         try:
             watched.part.start()
-        except OptinError as error:
+        except (OptinError, OSError) as error:
             watched.words = str(error)
             self._note_death(watched, time.monotonic())
         else:
@@ -260,4 +304,7 @@ class Supervisor:
             statuses,
             {watched.name: watched.words for watched in self._watched if watched.deaths > DEATHS_MAX},
         )
-        self._changed(statuses)
+        try:
+            self._changed(statuses)
+        except OSError as error:
+            log.warning("how the parts do can't be written down: %s", error)

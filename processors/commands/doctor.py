@@ -26,7 +26,6 @@ from connectors.loopback import free_port
 from connectors.schema_registry.client import RegistryClient
 from connectors.schema_registry.writer_schemas import ID_MAX
 from processors import report
-from processors.attach import FOLDER
 from processors.settings import known_names, read_settings
 from processors.stack import CLICKHOUSE_ENV, KAFKA_ENV
 
@@ -84,10 +83,12 @@ def _settings() -> str:
 
 
 def _disk() -> str:
-    free = shutil.disk_usage(FOLDER.parent.resolve()).free
+    folder = read_settings().data.resolve()
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    free = shutil.disk_usage(there).free
     if free < FREE_BYTES_MIN:
-        raise Problem(f"{free >> 20} MB free here; make room for at least {FREE_BYTES_MIN >> 20} MB")
-    return f"{free >> 30} GB free in {FOLDER.parent.resolve()}"
+        raise Problem(f"{free >> 20} MB free for {folder}; make room for at least {FREE_BYTES_MIN >> 20} MB")
+    return f"{free >> 30} GB free for {folder}"
 
 
 def _memory() -> str:

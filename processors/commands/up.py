@@ -21,10 +21,11 @@ from ledger.time_zones import as_text
 from processors import report
 from processors.attach import FOLDER, data_folder
 from processors.commands.options import DataFolder
+from processors.disk import Disk
 from processors.prepare import migrate_tables, publish
 from processors.settings import read_settings
 from processors.stack import LOCK_FILE, Stack, StackState, read_state, redacted, refuse_bounded_run
-from processors.supervisor import PartFailed
+from processors.supervisor import OUT_OF_ROOM, PartFailed
 from processors.telemetry.readiness import ask_all
 from processors.wiring import ROLES
 
@@ -111,6 +112,9 @@ def status(
         report.out.print(_pushes(state), highlight=False, soft_wrap=True)
         rows = [(p.name, p.state, ready.get(p.name, ""), p.pid, p.restarts, p.log) for p in state.parts]
         report.out.print(report.table("", ("part", "state", "ready", "pid", "restarts", "log"), rows))
+        if any(part.state == OUT_OF_ROOM for part in state.parts):
+            full = Disk(folder)() or f"there was no room on the disk of {folder}; everything comes back now"
+            report.out.print(full, highlight=False, soft_wrap=True)
     if not state.ready or any(part.state != "running" for part in state.parts):
         raise typer.Exit(1)
 

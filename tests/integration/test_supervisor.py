@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +20,12 @@ import pytest
 
 from connectors.child import Identity
 from connectors.clickhouse.embedded import answers_query
+from connectors.clickhouse.query import ask
 from connectors.errors import Misconfigured
 from connectors.kafka.embedded import answers_metadata
 from processors import supervisor as supervisor_module
 from processors.stack import Servers, Stack, read_state
-from processors.supervisor import DEATHS_MAX, PartFailed, PartStatus, Supervisor, Worker
+from processors.supervisor import DEATHS_MAX, OUT_OF_ROOM, PartFailed, PartStatus, Supervisor, Worker
 
 WAIT_S = 30.0
 """How long we look for a change before the test fails."""
@@ -188,6 +192,49 @@ class TestTheSupervisor:
         assert supervisor.statuses() == ()
         supervisor.stop()
 
+    def test_without_room_all_parts_rest_until_there_is_some(self, tmp_path: Path) -> None:
+        """Stopped cleanly and in order; a part that would be started is refused with what is full."""
+        full: list[str] = []
+        told: list[str] = []
+        supervisor = Supervisor(
+            lambda statuses: told.append(", ".join(one.state for one in statuses)),
+            lambda: full[0] if full else None,
+        )
+        parts = [worker(tmp_path, TELLS_ITS_ENVIRONMENT, f"dummy-{number}") for number in range(2)]
+        try:
+            for number, part in enumerate(parts):
+                supervisor.start(f"dummy-{number}", part)
+                wait_for(partial(said, part.log, "{"), "start")
+            full.append("the disk of /data is full")
+            wait_for(lambda: {one.state for one in supervisor.statuses()} == {OUT_OF_ROOM}, "rest")
+            assert all(part.pid is None and said(part.log, "drained") for part in parts)
+            with pytest.raises(PartFailed, match="the disk of /data is full"):
+                supervisor.check()
+            with pytest.raises(Misconfigured, match="the disk of /data is full"):
+                supervisor.start("another", worker(tmp_path, TELLS_ITS_ENVIRONMENT, "another"))
+            full.clear()
+            wait_for(lambda: {one.state for one in supervisor.statuses()} == {"running"}, "end of the rest")
+            supervisor.check()
+            assert all(part.pid is not None for part in parts)
+        finally:
+            supervisor.stop()
+
+    def test_a_state_that_can_not_be_written_ends_nothing(self, tmp_path: Path) -> None:
+        """As on a disk that is full to its last byte; what runs goes on."""
+
+        def changed(_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        supervisor = Supervisor(changed)
+        part = worker(tmp_path, TELLS_ITS_ENVIRONMENT)
+        try:
+            supervisor.start("dummy-0", part)
+            wait_for(lambda: said(part.log, "{"), "start")
+            os.kill(part.pid or 0, signal.SIGKILL)
+            wait_for(lambda: supervisor.statuses()[0].restarts == 1, "restart")
+        finally:
+            supervisor.stop()
+
     def test_each_change_is_told(self, tmp_path: Path) -> None:
         """Who writes the state for others hears of each start and of the end."""
         told: list[Sequence[PartStatus]] = []
@@ -305,6 +352,46 @@ class TestTheStack:
 
         assert len(started) == 2
         assert not [process for process in started if process.alive()]
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of its own, which only root can make."""
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=800m", "optin-test", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"no disk can be mounted here: {made.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(180)
+@pytest.mark.usefixtures("no_named_servers")
+def test_a_full_disk_stops_everything_cleanly_and_it_comes_back(tmp_path: Path) -> None:
+    """`status` says what is full; once there is room Kafka and ClickHouse answer again, with all they had."""
+    with small_disk(tmp_path / "disk") as disk, Stack(disk / "data", roles={}) as stack:
+        assert ask(stack.clickhouse_url, "SELECT 1").rows == [(1,)]
+        filler = disk / "filler"
+        with filler.open("wb") as file:
+            file.truncate(0)
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - (16 << 20))
+        wait_for(lambda: {one.state for one in stack.statuses()} == {OUT_OF_ROOM}, "rest")
+        state = read_state(disk / "data")
+        assert state is not None
+        assert {part.state for part in state.parts} == {OUT_OF_ROOM}
+        with pytest.raises(PartFailed, match=rf"the disk of {disk}/data is full \(\d+ MB free\)"):
+            stack.check()
+        filler.unlink()
+        wait_for(lambda: {one.state for one in stack.statuses()} == {"running"}, "end of the rest")
+        assert ask(stack.clickhouse_url, "SELECT 1").rows == [(1,)]
+        assert asyncio.run(answers_metadata(stack.kafka_bootstrap))
 
 
 def test_named_servers_are_used_as_they_are(
