@@ -125,7 +125,10 @@ def _kafka() -> str:
     missing = [topic.name for topic in schemas.topics() if topic.name not in found]
     if missing:
         raise Problem(f"it answers, but lacks {', '.join(missing)}: run `optin topics apply`")
-    return f"it answers and has our {len(found)} topics"
+    return (
+        f"it answers and has our {len(found)} topics (a broker does not say its version: one of 4.3.0 to"
+        " 4.4.0 may forget commits when it restarts, docs/how-to/end-a-hanging-transaction.md)"
+    )
 
 
 def _clickhouse() -> str:
